@@ -52,8 +52,14 @@ class Augmentation:
 
     @classmethod
     def named(cls, name: str, mirror_axes: Sequence[int] = ()) -> Augmentation:
-        """``full``: nnU-Net's strength. ``mild``: for short runs. ``none``: mirroring only."""
+        """``full``: about nnU-Net's. ``mild``: for short runs. ``strong``: for few cases. ``none``: mirroring only."""
         full = cls(mirror_axes=tuple(mirror_axes))
+        if name == "strong":
+            return replace(
+                full, rotation=0.8, rotation_degrees=30.0, scaling=0.8, scaling_range=(0.7, 1.4), elastic=0.7,
+                elastic_mm=3.0, noise=0.25, blur=0.25, brightness=0.3, contrast=0.3, low_resolution=0.25, gamma=0.4,
+                gamma_inverted=0.15,
+            )  # fmt: skip
         if name == "mild":
             return replace(
                 full, rotation=0.3, rotation_degrees=12.0, scaling=0.3, scaling_range=(0.87, 1.15), elastic=0.0,

@@ -83,7 +83,8 @@ def open_dataset(
         return RawDataset(folder.name, _cases(folder / "imagesTr", folder / "labelsTr"), description)
     if not (folder / "images").is_dir() or not (folder / "labels").is_dir():
         raise TrainingError(
-            f"{folder} is not a data set: expected dataset.json with imagesTr and labelsTr, or folders images and labels."
+            f"{folder} is not a data set: expected dataset.json with imagesTr and labelsTr, "
+            "or folders images and labels."
         )
     cases = _cases(folder / "images", folder / "labels")
     if labels is None:

@@ -12,7 +12,7 @@ LOSSES = ("dice_ce", "dice", "generalized_dice", "ce", "focal")
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("poly", "cosine")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-AUGMENTATIONS = ("full", "mild", "none")
+AUGMENTATIONS = ("full", "strong", "mild", "none")
 DEFAULT_LEARNING_RATES = {"sgd": 1e-2, "adamw": 1e-3}
 
 
