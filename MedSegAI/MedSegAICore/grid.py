@@ -40,8 +40,11 @@ class Grid:
             raise GeometryError(f"A grid needs three extents of at least 1 voxel (KJI), but got {tuple(self.shape)}.")
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.allclose(matrix[3], [0, 0, 0, 1]):
             raise GeometryError(f"IJK-to-RAS must be a finite affine 4x4 matrix, but it is {matrix.tolist()}.")
-        if abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
-            raise GeometryError(f"IJK-to-RAS is singular (a spacing or an axis is zero): {matrix.tolist()}.")
+        scales = np.linalg.norm(matrix[:3, :3], axis=0)
+        if scales.min() == 0 or abs(np.linalg.det(matrix[:3, :3] / scales)) < 1e-6:
+            raise GeometryError(
+                f"IJK-to-RAS is singular (a spacing is zero or two axes are parallel): {matrix.tolist()}."
+            )
         matrix.setflags(write=False)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "ijk_to_ras", matrix)

@@ -12,7 +12,7 @@ from MedSegAICore.errors import GeometryError, InputError
 from MedSegAICore.grid import Grid
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Image:
     """Intensities on a grid.
 
@@ -58,7 +58,7 @@ class Label:
     tags: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelMap:
     """Segments on a grid.
 
@@ -115,13 +115,14 @@ class LabelMap:
 
     def volumes_ml(self) -> dict[str, float]:
         """Volume of every segment in milliliters (voxel count times voxel volume), by segment id."""
-        counts = [np.bincount(layer.ravel(), minlength=1) for layer in self.layers]
-        return {
-            label.id: float(counts[label.layer][label.value] * self.grid.voxel_volume_ml)
-            if label.value < len(counts[label.layer])
-            else 0.0
-            for label in self.labels
-        }
+        highest = max((label.value for label in self.labels), default=0)
+        counts = np.zeros((len(self.layers), highest + 1), np.int64)
+        for count, layer in zip(counts, self.layers, strict=True):
+            for plane in layer:  # bincount makes 8 bytes of each voxel, so a plane at a time
+                if plane.dtype.itemsize > 2:  # and it counts up to the highest value, which may be billions
+                    plane = np.minimum(plane, highest + 1)
+                count += np.bincount(plane.ravel(), minlength=highest + 1)[: highest + 1]
+        return {label.id: float(counts[label.layer, label.value] * self.grid.voxel_volume_ml) for label in self.labels}
 
 
 def stack_channels(images: Sequence[Image]) -> Image:

@@ -1,0 +1,394 @@
+"""Nodes of a Slicer scene to Image and LabelMap, and back.
+
+Every function works in the frame of the volume itself and leaves parent transforms alone: a result is put under the
+same parent transform as its volume, so it lies on it exactly, whether that transform is linear or not. Nothing is
+hardened, no temporary node enters the scene, and arrays are copies.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from MedSegAICore.errors import GeometryError, InputError
+from MedSegAICore.grid import Grid
+from MedSegAICore.image import Image, Label, LabelMap, stack_channels
+from MedSegAICore.mrml_images import (
+    LayerPacker,
+    array_from_matrix,
+    grid_of_oriented_image,
+    matrix_from_array,
+    oriented_image,
+    resample_labels,
+)
+
+PROVENANCE = "MedSegAI.Provenance"  # attribute of the node and tag of every segment: the JSON of one run
+STATUS_TAG = "Segmentation.Status"  # Slicer's: notstarted, inprogress, completed, flagged
+
+# Slicer's Python interface cannot list the tags of a segment, so these are the ones that are read.
+TAGS = (STATUS_TAG, PROVENANCE)
+
+
+# ---- volumes -------------------------------------------------------------------------------------------------------
+
+
+def grid_from_volume(volumeNode) -> Grid:
+    """The grid of a volume node in its own frame, without its parent transforms.
+
+    Raises InputError if the node is not a volume or holds no voxels.
+    """
+    import vtk
+
+    if volumeNode is None:
+        raise InputError("No volume is chosen. Load or choose a volume first.")
+    if not volumeNode.IsA("vtkMRMLVolumeNode"):
+        hint = " Choose the volume that shows its current frame." if volumeNode.IsA("vtkMRMLSequenceNode") else ""
+        raise InputError(f"{volumeNode.GetName()!r} is a {volumeNode.GetClassName()}, not a volume.{hint}")
+    data = volumeNode.GetImageData()
+    if data is None or data.GetPointData().GetScalars() is None or 0 in data.GetDimensions():
+        raise InputError(f"The volume {volumeNode.GetName()!r} holds no voxels. Load its image first.")
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    return Grid(data.GetDimensions()[::-1], array_from_matrix(matrix))
+
+
+def image_from_volume(volumeNodes) -> Image:
+    """The voxels of a volume node, or of a list of them as the channels of one image, in the volumes' own frame.
+
+    A vector volume gives one channel per component. Several volumes must share the grid and the parent transform.
+    ``meta`` gets the file name (``source``), and ``modality`` and ``series_description`` of a DICOM series.
+
+    Raises InputError if there is no volume or no voxels; GeometryError if the volumes do not lie on one grid.
+    """
+    nodes = list(volumeNodes) if isinstance(volumeNodes, (list, tuple)) else [volumeNodes]
+    if not nodes:
+        raise InputError("No volume is chosen. Load or choose a volume first.")
+    images = [_image_from_one_volume(node) for node in nodes]
+    for node in nodes[1:]:
+        if node.GetParentTransformNode() is not nodes[0].GetParentTransformNode():
+            raise GeometryError(
+                f"The volumes {nodes[0].GetName()!r} and {node.GetName()!r} are the channels of one image, but they are "
+                f"under different transforms ({_transform_name(nodes[0])}, {_transform_name(node)}). Put both under the "
+                "same transform."
+            )
+    return stack_channels(images)
+
+
+def _image_from_one_volume(node) -> Image:
+    import slicer
+
+    grid = grid_from_volume(node)
+    array = np.array(slicer.util.arrayFromVolume(node))  # a copy: the node's own array dies with the node
+    array = np.moveaxis(array, -1, 0) if array.ndim == 4 else array[None]
+    return Image(array, grid, _meta(node))
+
+
+def _meta(node) -> dict[str, Any]:
+    import slicer
+
+    storage = node.GetStorageNode()
+    meta = {"source": re.split(r"[\\/]", storage.GetFileName())[-1]} if storage and storage.GetFileName() else {}
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene()) if node.GetScene() else None
+    item = hierarchy.GetItemByDataNode(node) if hierarchy else 0
+    modality = hierarchy.GetItemAttribute(item, "DICOM.Modality") if item else ""
+    if modality:
+        meta["modality"] = modality
+        meta["series_description"] = re.sub(r"^\d+: ", "", node.GetName())  # Slicer names "<number>: <description>"
+    return meta
+
+
+def volume_node_from_image(image: Image, name: str = "Volume", volumeNode=None):
+    """A new scalar volume node (a vector volume for several channels) with this image.
+
+    ``volumeNode``: the volume that the image was computed from; the new one is put under the same parent transform and
+    beside it in the subject hierarchy.
+    """
+    import slicer
+
+    several = image.channels > 1
+    kind = "vtkMRMLVectorVolumeNode" if several else "vtkMRMLScalarVolumeNode"
+    node = slicer.mrmlScene.AddNewNodeByClass(kind, name)
+    array = np.ascontiguousarray(np.moveaxis(image.array, 0, -1)) if several else image.array[0]
+    slicer.util.updateVolumeFromArray(node, array)
+    node.SetIJKToRASMatrix(matrix_from_array(image.grid.ijk_to_ras))
+    node.CreateDefaultDisplayNodes()
+    if volumeNode is not None:
+        _place_beside(node, volumeNode)
+    return node
+
+
+# ---- writing a segmentation ----------------------------------------------------------------------------------------
+
+
+def segmentation_from_label_map(
+    labelMap: LabelMap,
+    volumeNode=None,
+    name: str | None = None,
+    node=None,
+    provenance: Mapping[str, Any] | None = None,
+    replace: bool = False,
+):
+    """Write a label map into a segmentation node: a new one, or ``node``.
+
+    Ids, names, colors, terminology and overlap are kept; every layer becomes one shared label map, cropped to its
+    content. With ``volumeNode`` (whose grid it must have) the node gets the same parent transform, that volume as
+    reference geometry, and a place beside it in the subject hierarchy. Segments that ``node`` already holds stay: a
+    new segment whose id is taken gets a unique one, unless ``replace`` says that it takes the old one's place.
+    ``provenance``: kept as JSON in an attribute of the node and a tag of every new segment, whose status becomes "in
+    progress", because a draft waits for its review. A label in (0.5, 0.5, 0.5), Slicer's mark for "none", gets a color.
+
+    Raises GeometryError if the grid is not that of ``volumeNode``, or ``node`` holds segments under another transform.
+    """
+    import slicer
+
+    if volumeNode is not None and not labelMap.grid.matches(grid_from_volume(volumeNode)):
+        raise GeometryError(
+            f"The segments lie on {labelMap.grid}, but the volume {volumeNode.GetName()!r} on "
+            f"{grid_from_volume(volumeNode)}. Resample them to the volume first."
+        )
+    if node is None:
+        default = f"{volumeNode.GetName()} segmentation" if volumeNode is not None else "Segmentation"
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name or default)
+    elif name:
+        node.SetName(name)
+    check_target(node, volumeNode)
+    modifying = node.StartModify()
+    try:
+        if node.GetSegmentation().GetNumberOfSegments() == 0:
+            node.SetSourceRepresentationToBinaryLabelmap()
+        node.CreateDefaultDisplayNodes()
+        _set_reference_geometry(node, labelMap.grid, volumeNode)
+        if volumeNode is not None:
+            _place_beside(node, volumeNode)
+        tags = {}
+        if provenance is not None:
+            text = json.dumps(provenance, sort_keys=True, default=str)
+            node.SetAttribute(PROVENANCE, text)
+            # "|" separates tags in .seg.nrrd; this is the same JSON without it.
+            tags = {STATUS_TAG: "inprogress", PROVENANCE: text.replace("|", "\\u007c")}
+        _add_layers(node.GetSegmentation(), labelMap, tags, replace)
+    finally:
+        node.EndModify(modifying)
+    return node
+
+
+def check_target(node, volumeNode):
+    """Raise InputError or GeometryError if segments of ``volumeNode`` cannot be added to this node."""
+    import slicer
+
+    if not node.IsA("vtkMRMLSegmentationNode"):
+        raise InputError(f"The output must be a segmentation, but {node.GetName()!r} is a {node.GetClassName()}.")
+    segmentation = node.GetSegmentation()
+    binary = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    if segmentation.GetNumberOfSegments() == 0:
+        return
+    if segmentation.GetSourceRepresentationName() != binary:
+        raise InputError(
+            f"The segmentation {node.GetName()!r} stores its segments as {segmentation.GetSourceRepresentationName()}, "
+            "but voxels are to be added. Choose a new output segmentation."
+        )
+    if volumeNode is not None and node.GetParentTransformNode() is not volumeNode.GetParentTransformNode():
+        raise GeometryError(
+            f"The segmentation {node.GetName()!r} already holds segments and is under another transform "
+            f"({_transform_name(node)}) than the volume {volumeNode.GetName()!r} ({_transform_name(volumeNode)}): moving "
+            "it would displace them. Choose a new output segmentation."
+        )
+
+
+def _set_reference_geometry(node, grid: Grid, volumeNode):
+    import slicer
+
+    if volumeNode is not None:
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)  # geometry, and the reference to the volume
+        return
+    converter = slicer.vtkSegmentationConverter
+    geometry = converter.SerializeImageGeometry(oriented_image(grid))
+    node.GetSegmentation().SetConversionParameter(converter.GetReferenceImageGeometryParameterName(), geometry)
+
+
+def _place_beside(node, volumeNode):
+    """Same parent transform, and same parent (study, folder) in the subject hierarchy: DICOM export needs the study."""
+    import slicer
+
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volumeNode.GetScene())
+    volumeItem = hierarchy.GetItemByDataNode(volumeNode) if hierarchy else 0
+    item = hierarchy.GetItemByDataNode(node) if hierarchy else 0
+    if item and volumeItem:
+        hierarchy.SetItemParent(item, hierarchy.GetItemParent(volumeItem))
+
+
+def _add_layers(segmentation, labelMap: LabelMap, tags: Mapping[str, str], replace: bool):
+    import slicer
+
+    largest = max((label.value for label in labelMap.labels), default=1)
+    dtype = np.uint8 if largest <= 255 else np.uint16
+    if largest > np.iinfo(dtype).max:
+        raise InputError(f"Slicer's segments can have label values up to 65535, but one has {largest}.")
+    binary = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    layers = {label.layer: None for label in labelMap.labels}
+    for number in layers:
+        start, stop = _box(labelMap.layers[number])
+        cropped = labelMap.layers[number][tuple(map(slice, start, stop))]
+        layers[number] = oriented_image(labelMap.grid, cropped.astype(dtype), start)
+    for label in labelMap.labels:
+        segment = slicer.vtkSegment()
+        segment.SetName(label.name)
+        segment.SetColor(*label.color)
+        if label.terminology:
+            segment.SetTag(segment.GetTerminologyEntryTagName(), label.terminology)
+        for tag, value in {**tags, **dict(label.tags)}.items():
+            segment.SetTag(tag, value)
+        segment.AddRepresentation(binary, layers[label.layer])
+        segment.SetLabelValue(label.value)
+        _add_segment(segmentation, segment, label.id, replace)
+
+
+def _add_segment(segmentation, segment, identifier: str, replace: bool):
+    before = ""
+    if replace and segmentation.GetSegment(identifier):
+        following = segmentation.GetSegmentIndex(identifier) + 1
+        before = segmentation.GetNthSegmentID(following) if following < segmentation.GetNumberOfSegments() else ""
+        segmentation.RemoveSegment(identifier)
+    unique = segmentation.GenerateUniqueSegmentID(identifier)
+    if not segmentation.AddSegment(segment, unique, before):
+        raise InputError(f"Slicer refused to add the segment {identifier!r}.")
+
+
+def _box(layer: np.ndarray) -> tuple[list[int], list[int]]:
+    """Start and stop (KJI) of the smallest box with everything that is not 0; one voxel if there is nothing."""
+    start, stop = [], []
+    for axis in range(3):
+        filled = np.flatnonzero(layer.any(axis=tuple(a for a in range(3) if a != axis)))
+        start.append(int(filled[0]) if len(filled) else 0)
+        stop.append(int(filled[-1]) + 1 if len(filled) else 1)
+    return start, stop
+
+
+# ---- reading a segmentation ----------------------------------------------------------------------------------------
+
+
+def label_map_from_segmentation(segmentationNode, referenceVolume=None, allowCropping: bool = False) -> LabelMap:
+    """All segments of a segmentation node, hidden ones too, on one explicit grid.
+
+    The grid is that of ``referenceVolume`` in its own frame, else the segmentation's reference geometry. Voxels are
+    copied where the grids agree and taken by nearest neighbor where they do not; parent transforms of both nodes are
+    honored. Segments that do not overlap share a layer; overlapping ones get layers of their own. A segment keeps its
+    label value unless another one of its layer has it already.
+
+    Raises InputError if the node is not a segmentation; GeometryError if there is no grid to put the segments on, or a
+    segment lies partly outside it and ``allowCropping`` is not set.
+    """
+    if segmentationNode is None or not segmentationNode.IsA("vtkMRMLSegmentationNode"):
+        what = "nothing" if segmentationNode is None else repr(segmentationNode.GetName())
+        raise InputError(f"A segmentation is needed, but {what} was given.")
+    grid = grid_from_volume(referenceVolume) if referenceVolume is not None else reference_grid(segmentationNode)
+    transform = _transform_between(segmentationNode, referenceVolume) if referenceVolume is not None else None
+    segmentation = _with_voxels(segmentationNode, grid)
+    packer = LayerPacker(grid)
+    for image, labels in _layers(segmentation):
+        placed, lost = resample_labels(image, [label.value for label in labels], grid, transform)
+        if lost and not allowCropping:
+            raise GeometryError(
+                f"{lost} voxels of the segmentation {segmentationNode.GetName()!r} lie outside {grid}. Choose a "
+                "reference volume that contains all segments."
+            )
+        packer.add(placed, labels)
+    return packer.label_map([segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())])
+
+
+def reference_grid(segmentationNode) -> Grid:
+    """The segmentation's reference geometry, else the smallest grid that holds all its segments; in its own frame.
+
+    Raises GeometryError if there is neither.
+    """
+    import slicer
+    import vtk
+
+    segmentation, converter = segmentationNode.GetSegmentation(), slicer.vtkSegmentationConverter
+    geometry = segmentation.GetConversionParameter(converter.GetReferenceImageGeometryParameterName())
+    if not geometry:
+        ids = vtk.vtkStringArray()
+        segmentation.GetSegmentIDs(ids)
+        geometry = segmentation.DetermineCommonLabelmapGeometry(segmentation.EXTENT_UNION_OF_SEGMENTS, ids)
+    image = slicer.vtkOrientedImageData()
+    if not geometry or not converter.DeserializeImageGeometry(geometry, image, False) or 0 in image.GetDimensions():
+        raise GeometryError(
+            f"The segmentation {segmentationNode.GetName()!r} has no reference geometry and no voxels. Give a "
+            "reference volume."
+        )
+    return grid_of_oriented_image(image)
+
+
+def _transform_between(node, reference):
+    """The transform from one node's frame to another's, or None if they share their parent transform."""
+    import slicer
+    import vtk
+
+    source, target = node.GetParentTransformNode(), reference.GetParentTransformNode()
+    if source is target:
+        return None
+    transform = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(source, target, transform)
+    return transform
+
+
+def _with_voxels(segmentationNode, grid: Grid):
+    """The node's segmentation, or a copy converted to voxels if it holds only surfaces."""
+    import slicer
+
+    segmentation, converter = segmentationNode.GetSegmentation(), slicer.vtkSegmentationConverter
+    binary = converter.GetSegmentationBinaryLabelmapRepresentationName()
+    if segmentation.GetNumberOfSegments() == 0 or segmentation.ContainsRepresentation(binary):
+        return segmentation
+    copy = slicer.vtkSegmentation()
+    copy.DeepCopy(segmentation)
+    geometry = converter.SerializeImageGeometry(oriented_image(grid))
+    copy.SetConversionParameter(converter.GetReferenceImageGeometryParameterName(), geometry)
+    if not copy.CreateRepresentation(binary):
+        raise InputError(f"Slicer could not convert the surfaces of {segmentationNode.GetName()!r} to voxels.")
+    return copy
+
+
+def _layers(segmentation):
+    """The shared label maps of a segmentation, each with its labels."""
+    import slicer
+
+    binary = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    unspecified = slicer.vtkSegment().GetTerminology()  # what Slicer gives to segments without terminology: "Tissue"
+    for number in range(segmentation.GetNumberOfLayers(binary)):
+        labels = []
+        for identifier in segmentation.GetSegmentIDsForLayer(number, binary):
+            segment = segmentation.GetSegment(identifier)
+            terminology = segment.GetTerminology()
+            labels.append(
+                Label(
+                    value=segment.GetLabelValue(),
+                    id=identifier,
+                    name=segment.GetName(),
+                    color=tuple(segment.GetColor()),
+                    terminology="" if terminology == unspecified else terminology,
+                    tags=_tags(segment),
+                )
+            )
+        yield segmentation.GetLayerDataObject(number, binary), labels
+
+
+def _tags(segment) -> tuple[tuple[str, str], ...]:
+    import vtk
+
+    tags = []
+    for tag in TAGS:
+        value = vtk.reference("")
+        if segment.GetTag(tag, value) and str(value):
+            tags.append((tag, str(value)))
+    return tuple(tags)
+
+
+def _transform_name(node) -> str:
+    parent = node.GetParentTransformNode()
+    return repr(parent.GetName()) if parent is not None else "no transform"
