@@ -6,7 +6,7 @@ import os
 import warnings as python_warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,15 @@ _FACTS = {
 }
 _TAGS = (
     *_FACTS.values(),
-    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber", "ImageType", "NumberOfFrames"),
+    *(
+        "SOPClassUID",
+        "SOPInstanceUID",
+        "SeriesInstanceUID",
+        "StudyInstanceUID",
+        "InstanceNumber",
+        "ImageType",
+        "NumberOfFrames",
+    ),
     *("Rows", "Columns", "SamplesPerPixel", "PixelSpacing", "ImagerPixelSpacing", "SpacingBetweenSlices"),
     *("ImageOrientationPatient", "ImagePositionPatient", "AcquisitionNumber", "AcquisitionTime", "ContentTime"),
     *("EchoNumbers", "TemporalPositionIdentifier", "TriggerTime", "DiffusionBValue"),
@@ -64,7 +72,7 @@ _TAGS = (
 class DicomSeries:
     """One volume that a folder of DICOM files holds; a series with several orientations or echoes gives several.
 
-    ``uid``: SeriesInstanceUID. ``files``: without repetition, in slice order. ``part``: what tells apart the volumes
+    ``uid``, ``study``: SeriesInstanceUID and StudyInstanceUID. ``files``: without repetition, in slice order. ``part``: what tells apart the volumes
     of one series, or empty. ``problems``: what is odd about it, as sentences. ``unusable``: why it cannot be read as
     an image, or empty; ``grid`` is then None. ``facts``: about the acquisition, as in ``Image.meta``.
     """
@@ -77,6 +85,7 @@ class DicomSeries:
     problems: tuple[str, ...] = ()
     unusable: str = ""
     slices: tuple[Slice, ...] = field(default=(), repr=False)
+    study: str = ""
 
     @property
     def number(self) -> int | None:
@@ -120,13 +129,17 @@ def find_series(source: str | os.PathLike | Sequence[str | os.PathLike]) -> list
 
     Raises InputError if the path does not exist; DependencyError if pydicom is not installed.
     """
-    groups: dict[str, list] = defaultdict(list)
+    groups: dict[tuple[str, str], list] = defaultdict(list)
     damaged: dict[Path, list[str]] = defaultdict(list)
     for path in _files(source):
         header = _header(path, damaged)
         if header is not None:
-            groups[str(header.SeriesInstanceUID)].append((path, header))
-    found = [series for uid, files in groups.items() for series in _series(uid, files, damaged)]
+            groups[str(header.get("StudyInstanceUID", "")), str(header.SeriesInstanceUID)].append((path, header))
+    found = [
+        replace(series, study=study)
+        for (study, uid), files in groups.items()
+        for series in _series(uid, files, damaged)
+    ]
     return sorted(found, key=lambda s: (s.number is None, s.number or 0, s.description, s.uid, s.part))
 
 

@@ -235,7 +235,7 @@ class ModuleManager:
 
 
 class _SubjectHierarchyItems:
-    """Gives every node that people see an item in the subject hierarchy, as Slicer's Qt plugins do in the application."""
+    """Gives nodes that people see an item in the subject hierarchy, as Slicer's Qt plugins do in the application."""
 
     def __init__(self, slicer, scene):
         import vtk

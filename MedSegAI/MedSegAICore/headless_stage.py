@@ -126,7 +126,7 @@ class Stage:
             return _capture(window)
 
     def _aim(self, node, logic, size):
-        """Center the view on the segments; zoom so that the image fills it, but the segments are neither cut nor tiny."""
+        """Center the view on the segments; let the image fill it, as far as the segments are neither cut nor tiny."""
         axes = np.array([[node.GetSliceToRAS().GetElement(row, column) for row in range(3)] for column in range(2)])
         low, high = _extent(np.concatenate(self._points), axes)
         box = np.zeros(6)

@@ -17,6 +17,7 @@ from MedSegAICore.errors import DependencyError, InputError
 from MedSegAICore.headless_stage import Stage, blank_picture
 from MedSegAICore.image import LabelMap
 from MedSegAICore.mrml import label_map_from_segmentation
+from MedSegAICore.text import format_volume
 
 # Slicer's colors of its slice views
 SLICE_VIEWS = {"Axial": (0.95, 0.36, 0.27), "Coronal": (0.50, 0.77, 0.35), "Sagittal": (0.96, 0.86, 0.36)}
@@ -116,7 +117,7 @@ def _sign(direction: np.ndarray) -> float:
 
 
 def _put(renderer, text: str, place: tuple[float, float], color, unit: float, bold=False, after=0.0) -> float:
-    """Write text at a place (fraction of width and height; edges and corners are kept clear of) and return its end x."""
+    """Write text at a place (fraction of width and height) with a margin to the edges; return where it ends."""
     import vtk
 
     width, height = renderer.GetRenderWindow().GetSize()
@@ -178,14 +179,6 @@ def _width_of(renderer, text: str, unit: float) -> float:
     actors = renderer.GetViewProps()
     renderer.RemoveViewProp(actors.GetLastProp())
     return end - 14 * unit
-
-
-def format_volume(volume_ml: float) -> str:
-    """A volume for people, with three significant digits: ``1.62 ml``, ``1240 ml``, ``0.0313 ml``."""
-    if volume_ml == 0:
-        return "empty"
-    digits = max(0, 2 - int(np.floor(np.log10(volume_ml))))
-    return f"{volume_ml:.{digits}f} ml"
 
 
 def _paste(canvas: np.ndarray, picture: np.ndarray, x: int, y: int):

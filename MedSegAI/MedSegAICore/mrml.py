@@ -71,9 +71,9 @@ def image_from_volume(volumeNodes) -> Image:
     for node in nodes[1:]:
         if node.GetParentTransformNode() is not nodes[0].GetParentTransformNode():
             raise GeometryError(
-                f"The volumes {nodes[0].GetName()!r} and {node.GetName()!r} are the channels of one image, but they are "
-                f"under different transforms ({_transform_name(nodes[0])}, {_transform_name(node)}). Put both under the "
-                "same transform."
+                f"The volumes {nodes[0].GetName()!r} and {node.GetName()!r} are to be channels of one image, but they "
+                f"are under different transforms ({_transform_name(nodes[0])}, {_transform_name(node)}). Put both "
+                "under the same transform."
             )
     return stack_channels(images)
 
@@ -194,8 +194,8 @@ def check_target(node, volumeNode):
     if volumeNode is not None and node.GetParentTransformNode() is not volumeNode.GetParentTransformNode():
         raise GeometryError(
             f"The segmentation {node.GetName()!r} already holds segments and is under another transform "
-            f"({_transform_name(node)}) than the volume {volumeNode.GetName()!r} ({_transform_name(volumeNode)}): moving "
-            "it would displace them. Choose a new output segmentation."
+            f"({_transform_name(node)}) than the volume {volumeNode.GetName()!r} ({_transform_name(volumeNode)}): "
+            "moving it would displace them. Choose a new output segmentation."
         )
 
 

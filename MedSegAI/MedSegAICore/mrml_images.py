@@ -91,7 +91,7 @@ def _fold_linear(image, transform):
 
 
 def _offset(source: Grid, target: Grid) -> np.ndarray | None:
-    """Where the first voxel (KJI) of one grid lies in another with the same axes; None if the voxels do not coincide."""
+    """Where the first voxel (KJI) of one grid lies in another; None if their voxels do not coincide."""
     last = np.array(source.shape[::-1]) - 1
     corners = np.array([[i, j, k] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * last
     shifts = target.ras_to_ijk_points(source.corners_ras()) - corners
@@ -102,8 +102,8 @@ def _offset(source: Grid, target: Grid) -> np.ndarray | None:
 def _paste(labels: np.ndarray, placed: np.ndarray, offset: np.ndarray) -> int:
     begin = np.maximum(offset, 0)
     end = np.minimum(offset + labels.shape, placed.shape)
-    inside = tuple(slice(b, max(b, e)) for b, e in zip(begin, end))
-    part = labels[tuple(slice(b - o, max(b, e) - o) for b, e, o in zip(begin, end, offset))]
+    inside = tuple(slice(b, max(b, e)) for b, e in zip(begin, end, strict=True))
+    part = labels[tuple(slice(b - o, max(b, e) - o) for b, e, o in zip(begin, end, offset, strict=True))]
     placed[inside] = part
     return int(np.count_nonzero(labels) - np.count_nonzero(part))
 

@@ -57,9 +57,7 @@ def _native_blocks(logits: torch.Tensor, placement: Placement, resampling: Resam
     """
     shape = placement.cropped
     rows_at_once = max(1, BLOCK_BYTES // (4 * logits.shape[0] * shape[1] * shape[2]))
-    matrices = [
-        _matrix(axis, placement, resampling, logits) if resampling.kind != KEEP else None for axis in range(3)
-    ]
+    matrices = [_matrix(axis, placement, resampling, logits) if resampling.kind != KEEP else None for axis in range(3)]
     for start in range(0, shape[0], rows_at_once):
         rows = slice(start, min(start + rows_at_once, shape[0]))
         if matrices[0] is None:

@@ -63,7 +63,9 @@ class Predictor:
         if mirroring and not allowed:
             self.warnings.append("Mirroring was asked for, but the model was trained without it; nothing is mirrored.")
         if model.card is None:
-            self.warnings.append(f"The model {model.id} has no model card: what it is for and how good it is is unknown.")
+            self.warnings.append(
+                f"The model {model.id} has no model card: what it is for and how good it is is unknown."
+            )
 
     def segment(
         self,
@@ -166,5 +168,3 @@ def segment_image(image: Image, model: ModelFolder, **options: Any) -> Result:
     """Segment one volume with a model that is loaded for it; options of Predictor and of Predictor.segment."""
     known = {name: options.pop(name) for name in ("device", "mirroring", "folds") if name in options}
     return Predictor(model, **known).segment(image, **options)
-
-

@@ -99,9 +99,7 @@ def prepare_labels(labels: np.ndarray, placement: Placement, values: tuple[int, 
     return np.asarray(values, labels.dtype)[resized.argmax(0).numpy()]
 
 
-def resample(
-    array: torch.Tensor, shape, spacing, new_spacing, resampling: Resampling
-) -> torch.Tensor:
+def resample(array: torch.Tensor, shape, spacing, new_spacing, resampling: Resampling) -> torch.Tensor:
     """Resample (channels, *spatial) to ``shape`` as the plan says."""
     if tuple(array.shape[1:]) == tuple(shape):
         return array

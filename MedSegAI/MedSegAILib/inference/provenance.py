@@ -30,7 +30,7 @@ def describe_run(image: Image, model: ModelFolder, run: Mapping[str, Any]) -> di
         "software": software_versions(),
         "run": dict(run),
         "input": {
-            "voxels_sha256": hashlib.sha256(np.ascontiguousarray(image.array).tobytes()).hexdigest(),
+            "voxels_sha256": voxels_hash(image),
             "geometry_sha256": geometry_hash(image),
             "shape_kji": list(image.grid.shape),
             "spacing_kji_mm": [round(s, 6) for s in image.grid.spacing_kji],
@@ -40,6 +40,11 @@ def describe_run(image: Image, model: ModelFolder, run: Mapping[str, Any]) -> di
         "time_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "notice": "Research use only. Not reviewed by a human.",
     }
+
+
+def voxels_hash(image: Image) -> str:
+    """SHA-256 of the voxels' values, whatever type or byte order they are stored in (as float32)."""
+    return hashlib.sha256(np.ascontiguousarray(image.array, dtype="<f4")).hexdigest()
 
 
 def geometry_hash(image: Image) -> str:

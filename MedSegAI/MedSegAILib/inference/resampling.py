@@ -31,9 +31,7 @@ def resize_matrix(length: int, new_length: int, order: int) -> np.ndarray:
     if length == 1:
         return np.ones((new_length, 1), np.float32)
     positions = (np.arange(new_length) + 0.5) * length / new_length - 0.5
-    columns = [
-        ndimage.map_coordinates(column, positions[None], order=order, mode="nearest") for column in identity
-    ]
+    columns = [ndimage.map_coordinates(column, positions[None], order=order, mode="nearest") for column in identity]
     return np.stack(columns, axis=1).astype(np.float32)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from MedSegAICore.errors import ModelError
+from MedSegAICore.grid import Grid
 from MedSegAICore.image import Image, Label
 
 FILE_NAME = "model_card.json"
@@ -108,18 +109,20 @@ class ModelCard:
 
     def check(self, image: Image) -> list[str]:
         """Sentences that name what of the image differs from what the model was made for; empty if nothing does."""
+        return self.check_geometry(image.grid, str(image.meta.get("modality") or ""))
+
+    def check_geometry(self, grid: Grid, modality: str = "") -> list[str]:
+        """As ``check``, before the voxels are read; an unknown modality (empty) is not held against the image."""
         expected, differences = self.input, []
-        modality = str(image.meta.get("modality") or "")
         if expected.modality and modality and modality not in expected.modality:
             differences.append(f"The modality is {modality}; {self.title} is for {' or '.join(expected.modality)}.")
-        spacing = _along_patient_axes(image, image.grid.spacing_ijk)
-        extent = _along_patient_axes(
-            image, [s * n for s, n in zip(image.grid.spacing_ijk, image.grid.shape[::-1], strict=True)]
-        )
+        spacing = grid.spacing_ijk
+        extent = [s * n for s, n in zip(spacing, grid.shape[::-1], strict=True)]
         for what, values, ranges in (
             ("spacing", spacing, expected.spacing_mm), ("extent", extent, expected.extent_mm),
         ):  # fmt: skip
-            for axis, value, (low, high) in zip(PATIENT_AXES, values, ranges, strict=False):
+            along = _along_patient_axes(grid, values)
+            for axis, value, (low, high) in zip(PATIENT_AXES, along, ranges, strict=False):
                 if not low <= value <= high:
                     differences.append(
                         f"The {what} is {value:.4g} mm ({axis}); {self.title} is for {low:g} to {high:g} mm."
@@ -127,10 +130,10 @@ class ModelCard:
         return differences
 
 
-def _along_patient_axes(image: Image, values_ijk: Sequence[float]) -> list[float]:
+def _along_patient_axes(grid: Grid, values_ijk: Sequence[float]) -> list[float]:
     """Values of the axes I, J, K in the order of PATIENT_AXES."""
     axis_of = {letter: axis for axis, letters in enumerate(("LR", "PA", "IS")) for letter in letters}
-    by_axis = {axis_of[letter]: float(v) for letter, v in zip(image.grid.orientation, values_ijk, strict=True)}
+    by_axis = {axis_of[letter]: float(v) for letter, v in zip(grid.orientation, values_ijk, strict=True)}
     return [by_axis[axis] for axis in range(3)]
 
 

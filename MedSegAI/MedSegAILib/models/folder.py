@@ -52,13 +52,19 @@ class ModelFolder:
         """
         path = _trained_folder(Path(path))
         plans, dataset = _read_json(path / "plans.json"), _read_json(path / "dataset.json")
-        folds = tuple(sorted(f.name[5:] for f in path.glob("fold_*") if any((f / name).is_file() for name in CHECKPOINTS)))
+        folds = tuple(
+            sorted(f.name[5:] for f in path.glob("fold_*") if any((f / name).is_file() for name in CHECKPOINTS))
+        )
         if not folds:
             raise ModelError(f"The model folder {path} has no fold with {' or '.join(CHECKPOINTS)}; it is incomplete.")
         name = configuration or _configuration_name(path, plans, folds[0])
         card = path / model_card.FILE_NAME
         return cls(
-            path, dataset, Configuration.from_plans(plans, name), folds, ModelCard.read(card) if card.is_file() else None
+            path,
+            dataset,
+            Configuration.from_plans(plans, name),
+            folds,
+            ModelCard.read(card) if card.is_file() else None,
         )
 
     @property
@@ -118,9 +124,15 @@ class ModelFolder:
 
     def _names_by_value(self) -> dict[int, str]:
         names = {}
-        regions = [(name, value) for name, value in self.dataset["labels"].items() if name not in ("background", "ignore")]
+        regions = [
+            (name, value) for name, value in self.dataset["labels"].items() if name not in ("background", "ignore")
+        ]
         for number, (name, value) in enumerate(regions):
-            names[self.outputs.values[number] if self.outputs.regions else int(value if isinstance(value, int) else value[0])] = name
+            names[
+                self.outputs.values[number]
+                if self.outputs.regions
+                else int(value if isinstance(value, int) else value[0])
+            ] = name
         return names
 
     @property
@@ -132,7 +144,10 @@ class ModelFolder:
                 tuple(tuple(group) for group in declared.get("largest_component", ())),
                 tuple(declared.get("fill_holes", ())),
             )
-        files = [self.path / "postprocessing.json", *sorted(self.path.glob("crossval_results_folds_*/postprocessing.json"))]
+        files = [
+            self.path / "postprocessing.json",
+            *sorted(self.path.glob("crossval_results_folds_*/postprocessing.json")),
+        ]
         for file in files:
             if file.is_file():
                 return _nnunet_postprocessing(_read_json(file))
@@ -188,7 +203,9 @@ class ModelFolder:
                 network.load_state_dict(checkpoint["network_weights"])
             except RuntimeError as error:
                 reason = str(error).strip().splitlines()[-1].strip()
-                raise ModelError(f"The weights in {path.name} of fold {fold} do not fit plans.json: {reason}") from error
+                raise ModelError(
+                    f"The weights in {path.name} of fold {fold} do not fit plans.json: {reason}"
+                ) from error
             axes &= set(checkpoint.get("inference_allowed_mirroring_axes") or ())
             networks.append(network.to(device).eval())
         return networks, tuple(sorted(axes))

@@ -1,0 +1,43 @@
+"""Entry point of ``medsegai``: reads the arguments, runs a sub-command, and turns errors into one line and a status."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from MedSegAICore.errors import Cancelled, MedSegAIError
+from MedSegAILib.commands import demo, doctor, models, segment, train
+from MedSegAILib.commands.status import CANCELLED, SOME_FAILED, USAGE
+
+SUBCOMMANDS = (segment, models, train, doctor, demo)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="medsegai",
+        description="Segment volumes with U-Nets, and train and manage the models. Research use only.",
+        epilog=f"Exit status: 0 all done, {SOME_FAILED} some failed, {USAGE} wrong usage, {CANCELLED} stopped by Ctrl-C.",
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for subcommand in SUBCOMMANDS:
+        subcommand.add_parser(subparsers)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``medsegai`` with these arguments (by default the process's) and return its exit status."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        parsed = make_parser().parse_args(arguments)
+    except SystemExit as stop:  # argparse has printed what was wrong, or the help
+        return int(stop.code or 0)
+    try:
+        return parsed.run(parsed)
+    except (KeyboardInterrupt, Cancelled) as stop:
+        print(f"\nmedsegai: {stop}" if str(stop) else "\nmedsegai: Stopped.", file=sys.stderr)
+        return CANCELLED
+    except MedSegAIError as error:
+        print(f"medsegai: {error}", file=sys.stderr)
+        return getattr(parsed, "status_of_error", USAGE)

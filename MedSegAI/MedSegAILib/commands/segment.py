@@ -1,0 +1,196 @@
+"""``medsegai segment``: volumes in, one segmentation file and one record per case out."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MedSegAICore.errors import Cancelled, MedSegAIError, OutputError
+from MedSegAICore.files import write_image, write_json, write_label_nifti, write_segmentation
+from MedSegAICore.image import Image
+from MedSegAICore.mrml import PROVENANCE
+from MedSegAICore.text import format_volume
+from MedSegAILib.commands.cases import Case, find_cases
+from MedSegAILib.commands.status import DONE, SOME_FAILED
+from MedSegAILib.commands.terminal import ProgressLine
+
+if TYPE_CHECKING:
+    from MedSegAILib.inference.prediction import Predictor, Result
+
+FORMATS = ("seg.nrrd", "nii.gz")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one case: an entry of what ``--json`` prints."""
+
+    case: str
+    status: str  # done, skipped or failed
+    output: str | None = None
+    volumes_ml: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        entry = dict(vars(self))
+        return entry if self.error else {name: value for name, value in entry.items() if name != "error"}
+
+
+def add_parser(subparsers):
+    parser = subparsers.add_parser(
+        "segment",
+        help="segment volumes with a model",
+        description="Segment every case of the inputs. Writes OUTPUT/<case>.seg.nrrd and OUTPUT/<case>.json (volumes, "
+        "warnings, provenance). Finished cases are skipped, a case that fails does not stop the others.",
+    )
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT", help="image file, DICOM folder, or folder of either"
+    )
+    parser.add_argument("--model", required=True, metavar="ID_OR_FOLDER", help="see: medsegai models list")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results; is created")
+    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="default: %(default)s")
+    parser.add_argument("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (default: %(default)s)")
+    parser.add_argument("--folds", nargs="+", metavar="N", help="folds to average (default: all of the model)")
+    parser.add_argument(
+        "--mirroring", action="store_true", help="average over mirrored copies where the model allows it"
+    )
+    parser.add_argument("--probabilities", action="store_true", help="also write <case>_probabilities.nrrd")
+    parser.add_argument("--strict", action="store_true", help="refuse volumes that differ from the model card")
+    parser.add_argument("--overwrite", action="store_true", help="segment finished cases again")
+    parser.add_argument("--json", action="store_true", help="print one JSON list of all cases to standard output")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Raises MedSegAIError if the model, the device or the output folder cannot be used at all."""
+    reports = run_cases(arguments)
+    failed = sum(report.status == "failed" for report in reports)
+    if failed:
+        count = f"{failed} of {len(reports)} cases failed"
+        print(f"medsegai: {count}; the others are in {arguments.output}.", file=sys.stderr)
+    return SOME_FAILED if failed else DONE
+
+
+def run_cases(arguments: argparse.Namespace) -> list[Report]:
+    """Segment every case, with a line for each on standard error."""
+    from MedSegAILib.inference.prediction import Predictor
+    from MedSegAILib.models.library import ModelLibrary
+
+    model = ModelLibrary().find(arguments.model)
+    _make_folder(arguments.output)
+    say = ProgressLine.say
+    cases = find_cases(arguments.inputs, len(model.channel_names), model.card, say)
+    predictor = Predictor(model, arguments.device, mirroring=arguments.mirroring, folds=arguments.folds)
+    reports: list[Report] = []
+    try:
+        for number, case in enumerate(cases, start=1):
+            with ProgressLine(f"[{number}/{len(cases)}] {case.name}") as progress:
+                reports.append(_run_case(case, predictor, arguments, progress))
+            say(_line(reports[-1], number, len(cases)))
+    finally:
+        # Also after Ctrl-C: what was finished is worth knowing.
+        if arguments.json:
+            print(json.dumps([report.to_dict() for report in reports], indent=2), flush=True)
+    return reports
+
+
+def _run_case(case: Case, predictor: Predictor, arguments: argparse.Namespace, progress: ProgressLine) -> Report:
+    started = time.perf_counter()
+    output = arguments.output / f"{case.name}.{arguments.format}"
+    record = arguments.output / f"{case.name}.json"
+    try:
+        image = case.read()
+        request = _fingerprint(image, predictor, arguments)
+        if not arguments.overwrite and (finished := _finished(record, output, request)) is not None:
+            return Report(case.name, "skipped", str(output), finished["volumes_ml"], warnings=finished["warnings"])
+        result = predictor.segment(
+            image, probabilities=arguments.probabilities, strict=arguments.strict, progress=progress
+        )
+        warnings = [*image.meta.get("warnings", ()), *result.warnings]
+        _write(result, output, record, request, warnings)
+    except Cancelled:
+        raise
+    except MedSegAIError as error:
+        return Report(case.name, "failed", seconds=_since(started), error=str(error))
+    except MemoryError:
+        reason = "There is not enough main memory for this volume. Crop it, or use a machine with more memory."
+        return Report(case.name, "failed", seconds=_since(started), error=reason)
+    except Exception as error:  # a mistake of ours must not cost the rest of a night's batch
+        reason = f"Unexpected {type(error).__name__}: {error}. Please report this."
+        return Report(case.name, "failed", seconds=_since(started), error=reason)
+    return Report(case.name, "done", str(output), result.label_map.volumes_ml(), _since(started), warnings)
+
+
+def _write(result: Result, output: Path, record: Path, request: str, warnings: list[str]):
+    """The record comes last: a case without it is not finished."""
+    record.unlink(missing_ok=True)
+    if output.name.endswith(".seg.nrrd"):
+        write_segmentation(output, result.label_map, {PROVENANCE: json.dumps(result.provenance)})
+    else:
+        write_label_nifti(output, result.label_map)
+    if result.probabilities is not None:
+        write_image(record.with_name(f"{record.stem}_probabilities.nrrd"), result.probabilities)
+    segments = [
+        {"id": s.id, "name": s.name, "label": s.value, "volume_ml": result.label_map.volumes_ml()[s.id]}
+        for s in result.label_map.labels
+    ]
+    content = {
+        "output": output.name,
+        "volumes_ml": result.label_map.volumes_ml(),
+        "segments": segments,
+        "warnings": warnings,
+        "provenance": result.provenance,
+        "request": request,
+    }
+    write_json(record, content)
+
+
+def _fingerprint(image: Image, predictor: Predictor, arguments: argparse.Namespace) -> str:
+    """What the result depends on; a finished case with another fingerprint is segmented again."""
+    from MedSegAILib.inference.provenance import geometry_hash, voxels_hash
+
+    parts = [
+        voxels_hash(image), geometry_hash(image), predictor.model.checksum, predictor.folds, predictor.mirror_axes,
+        arguments.probabilities,
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _finished(record: Path, output: Path, request: str) -> dict[str, Any] | None:
+    """The record of a finished case, if it is there, whole, and about the same request."""
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        same = content["request"] == request and content["output"] == output.name and output.is_file()
+        return {"volumes_ml": content["volumes_ml"], "warnings": content["warnings"]} if same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _make_folder(folder: Path):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The output folder {folder} cannot be made: {error.strerror}. Choose another one with --output."
+        ) from error
+
+
+def _line(report: Report, number: int, count: int) -> str:
+    head = f"[{number}/{count}] {report.case}:"
+    if report.status == "failed":
+        return f"{head} FAILED. {report.error}"
+    volumes = ", ".join(f"{id} {format_volume(volume)}" for id, volume in report.volumes_ml.items())
+    took = "already done" if report.status == "skipped" else f"{report.seconds:.1f} s"
+    warnings = "".join(f"\n    warning: {warning}" for warning in report.warnings)
+    return f"{head} {volumes} ({took}){warnings}"
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 3)

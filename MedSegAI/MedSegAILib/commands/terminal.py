@@ -1,0 +1,38 @@
+"""Showing progress on a terminal without flooding a log file."""
+
+from __future__ import annotations
+
+import sys
+
+
+class ProgressLine:
+    """A bar on a terminal, through tqdm; on anything else nothing but what ``say`` prints. Use as ``with`` block."""
+
+    def __init__(self, title: str):
+        self.title, self._bar = title, None
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(self, *_):
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, fraction: float, message: str):
+        """Progress of 0..1, as the libraries report it."""
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
+            self._bar = tqdm(total=1.0, desc=self.title, bar_format=layout, leave=False, file=sys.stderr)
+        self._bar.set_postfix_str(message, refresh=False)
+        self._bar.update(max(0.0, min(1.0, fraction) - self._bar.n))
+
+    @staticmethod
+    def say(text: str):
+        """A line that stays, above the bar if there is one."""
+        from tqdm import tqdm
+
+        tqdm.write(text, file=sys.stderr)

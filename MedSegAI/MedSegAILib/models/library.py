@@ -1,0 +1,130 @@
+"""The models on this machine: those that come with the program, and those that the user added.
+
+>>> library = ModelLibrary()
+>>> library.add("Dataset004_Hippocampus/nnUNetTrainer__nnUNetPlans__3d_fullres")
+>>> [model.id for model in library.list()]
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from MedSegAICore.errors import ModelError, OutputError
+from MedSegAICore.resources import resource
+from MedSegAILib.models.folder import ModelFolder
+
+USER_FOLDER_VARIABLE = "MEDSEGAI_MODELS"
+# A zip bomb is refused; the largest model folders in use (five folds of a large residual encoder) have about 8 GiB.
+MAX_UNPACKED_BYTES = 20 * 2**30
+
+
+class ModelLibrary:
+    """Finds, adds and removes models.
+
+    ``bundled``: folder of the models that come with the program. ``user``: folder of the user's own models; by default
+    the environment variable MEDSEGAI_MODELS, else ``~/.medsegai/models``.
+    """
+
+    def __init__(self, bundled: Path | str | None = None, user: Path | str | None = None):
+        self.bundled = Path(bundled) if bundled else resource("Models")
+        self.user = Path(user or os.environ.get(USER_FOLDER_VARIABLE) or Path.home() / ".medsegai" / "models")
+
+    def list(self) -> list[ModelFolder]:
+        """Every model that can be opened, bundled ones first; see ``problems`` for the others."""
+        return [model for model in self._scan() if isinstance(model, ModelFolder)]
+
+    def problems(self) -> dict[Path, ModelError]:
+        """The folders that cannot be opened, and why."""
+        return {path: error for path, error in self._scan_with_paths() if isinstance(error, ModelError)}
+
+    def find(self, id_or_folder: str | Path) -> ModelFolder:
+        """The model of this id, or the one in this folder. Raises ModelError that names the known ids."""
+        for model in self.list():
+            if model.id == str(id_or_folder):
+                return model
+        if Path(id_or_folder).exists():
+            return ModelFolder.open(id_or_folder)
+        known = ", ".join(model.id for model in self.list()) or "none"
+        broken = "".join(f" {path.name} cannot be used: {error}" for path, error in self.problems().items())
+        raise ModelError(
+            f"There is no model {str(id_or_folder)!r}. Known models: {known}. Give one of them, or a model folder.{broken}"
+        )
+
+    def is_bundled(self, model: ModelFolder) -> bool:
+        return self.bundled.resolve() in model.path.resolve().parents
+
+    def add(self, source: Path | str) -> ModelFolder:
+        """Copy a model folder, or unpack a zip of one, into the user's models.
+
+        The model is opened and its weights are loaded once before it becomes visible. Raises ModelError if it cannot
+        be used or its id is taken; OutputError if it cannot be copied.
+        """
+        source = Path(source)
+        try:
+            self.user.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".adding-", dir=self.user) as staging:
+                unpacked = Path(staging) / "model"
+                if source.is_file():
+                    _unpack(source, unpacked)
+                else:
+                    shutil.copytree(ModelFolder.open(source).path, unpacked)
+                model = ModelFolder.open(unpacked)
+                # Without a card the id is the folder's name, which staging changed.
+                id = model.card.id if model.card else (ModelFolder.open(source).id if source.is_dir() else source.stem)
+                if id in [known.id for known in self.list()] or (self.user / id).exists():
+                    raise ModelError(f"There is already a model {id!r}. Remove it first: medsegai models remove {id}")
+                model.load_networks("cpu")
+                os.replace(model.path, self.user / id)
+        except OSError as error:
+            raise OutputError(f"The model cannot be copied to {self.user}: {error.strerror or error}.") from error
+        return ModelFolder.open(self.user / id)
+
+    def remove(self, id: str) -> None:
+        """Delete one of the user's models. Raises ModelError if it is bundled or unknown."""
+        model = next((model for model in self.list() if model.id == id), None)
+        if model is None:
+            raise ModelError(f"There is no model {id!r} to remove.")
+        if self.is_bundled(model):
+            raise ModelError(f"The model {id!r} comes with the program and cannot be removed.")
+        shutil.rmtree(next(folder for folder in self.user.iterdir() if folder in (model.path, *model.path.parents)))
+
+    def verify(self, id: str) -> ModelFolder:
+        """Check a model's files against its card and load its weights. Raises ModelError that says what is wrong."""
+        model = self.find(id)
+        model.load_networks("cpu")
+        return model
+
+    def _scan(self) -> Iterator[ModelFolder | ModelError]:
+        return (result for _, result in self._scan_with_paths())
+
+    def _scan_with_paths(self) -> Iterator[tuple[Path, ModelFolder | ModelError]]:
+        for root in (self.bundled, self.user):
+            if root.is_dir():
+                for folder in sorted(root.iterdir()):
+                    if folder.is_dir() and not folder.name.startswith("."):
+                        try:
+                            yield folder, ModelFolder.open(folder)
+                        except ModelError as error:
+                            yield folder, error
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    """Unpack a zip; refuses entries that would leave ``target`` and archives of absurd size."""
+    try:
+        with zipfile.ZipFile(archive) as content:
+            total = 0
+            for entry in content.infolist():
+                name = PurePosixPath(entry.filename.replace("\\", "/"))
+                if name.is_absolute() or ".." in name.parts or ":" in entry.filename:
+                    raise ModelError(f"{archive.name} is not safe to unpack: it holds {entry.filename!r}.")
+                total += entry.file_size
+            if total > MAX_UNPACKED_BYTES:
+                raise ModelError(f"{archive.name} would unpack to {total / 2**30:.0f} GiB; models are smaller.")
+            content.extractall(target)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ModelError(f"{archive.name} is not a usable zip archive: {error}. Copy it again.") from error
