@@ -141,7 +141,8 @@ def segmentation_from_label_map(
     ``provenance``: kept as JSON in an attribute of the node and a tag of every new segment, whose status becomes "in
     progress", because a draft waits for its review. A label in (0.5, 0.5, 0.5), Slicer's mark for "none", gets a color.
 
-    Raises GeometryError if the grid is not that of ``volumeNode``, or ``node`` holds segments under another transform.
+    Raises GeometryError if the grid is not that of ``volumeNode``, or ``node`` holds segments under another transform;
+    InputError if ``node`` is no segmentation or stores surfaces, or a label value is too large.
     """
     import slicer
 
@@ -150,6 +151,8 @@ def segmentation_from_label_map(
             f"The segments lie on {labelMap.grid}, but the volume {volumeNode.GetName()!r} on "
             f"{grid_from_volume(volumeNode)}. Resample them to the volume first."
         )
+    if any(label.value > 65535 for label in labelMap.labels):
+        raise InputError("Slicer's segments can have label values up to 65535, but one has a larger value.")
     if node is None:
         default = f"{volumeNode.GetName()} segmentation" if volumeNode is not None else "Segmentation"
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name or default)
@@ -225,10 +228,7 @@ def _place_beside(node, volumeNode):
 def _add_layers(segmentation, labelMap: LabelMap, tags: Mapping[str, str], replace: bool):
     import slicer
 
-    largest = max((label.value for label in labelMap.labels), default=1)
-    dtype = np.uint8 if largest <= 255 else np.uint16
-    if largest > np.iinfo(dtype).max:
-        raise InputError(f"Slicer's segments can have label values up to 65535, but one has {largest}.")
+    dtype = np.uint8 if all(label.value <= 255 for label in labelMap.labels) else np.uint16
     binary = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
     layers = {label.layer: None for label in labelMap.labels}
     for number in layers:

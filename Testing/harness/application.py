@@ -68,6 +68,18 @@ def load_module(path: Path):
     return module
 
 
+def close_panel(widget, panel):
+    """Close a panel as Slicer does when a module is unloaded. Its C++ selectors let go of the scene by themselves."""
+    import slicer
+    from PySide6 import QtCore
+
+    widget.cleanup()
+    for selector in panel.findChildren(slicer.qMRMLNodeComboBox):
+        selector.setMRMLScene(None)
+    panel.deleteLater()
+    QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
+
+
 def open_panel(module):
     """The module's widget object and the Qt widget that holds its panel, set up and entered as in Slicer."""
     import qt

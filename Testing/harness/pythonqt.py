@@ -6,6 +6,7 @@ refuses attributes that a C++ object does not have. PySide6 does neither; a typo
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import types
@@ -15,6 +16,12 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ["PYSIDE6_OPTION_PYTHON_ENUM"] = "0x1e"  # enums are integers, as in PythonQt; read when PySide6 is imported
 
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
+
+if sys.version_info < (3, 12):
+    # PySide6 6.12 gives back one reference to None too many with every method that returns nothing. Newer Pythons do
+    # not count these references; older ones end with "deallocating None" after some ten thousand calls.
+    for singleton in (None, True, False):
+        ctypes.c_ssize_t.from_address(id(singleton)).value += 1 << 40
 
 # Properties of which Slicer code uses the method of the same name.
 KEPT_METHODS = {"sizeHint", "minimumSizeHint", "sizePolicy", "objectName"}

@@ -16,7 +16,7 @@ from MedSegAILib.logic import SegmentationLogic
 
 scene = fixtures_scene.scene
 
-SHAPE = (20, 26, 18)
+SHAPE = (16, 24, 20)  # two tiles of the model
 TILT = np.block([[rotation(10, 20, -30), np.array([[4], [5], [-6]])], [np.zeros((1, 3)), np.ones((1, 1))]])
 
 

@@ -49,6 +49,4 @@ def open_panel(medsegai):
 
     yield open_one
     for widget, panel in opened:
-        widget.cleanup()
-        panel.deleteLater()
-    application.install().processEvents()
+        application.close_panel(widget, panel)

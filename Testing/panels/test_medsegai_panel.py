@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from fixtures_scene import linear_transform, make_grid, make_volume
 
-SHAPE = (20, 26, 18)
+SHAPE = (16, 24, 20)  # two tiles of the model
 
 
 @pytest.fixture(scope="module")
@@ -184,8 +186,8 @@ def test_leaving_the_panel_during_the_run_lets_it_finish(volume, widget):
 def test_closing_the_scene_resets_the_choices(volume, widget):
     import slicer
 
-    widget._parameterNode.mirroring = True
     widget.ui.applyButton.click()
+    widget._parameterNode.mirroring = True
     slicer.mrmlScene.Clear(0)
     assert widget.ui.inputSelector.currentNode() is None
     assert not widget.ui.mirroringCheckBox.checked
@@ -297,7 +299,8 @@ def test_bundled_volumes_are_offered_as_sample_data(medsegai, tmp_path, monkeypa
     import slicer
 
     (tmp_path / "hippocampus_1.nii.gz").write_bytes(b"image")
-    (tmp_path / "hippocampus_1_label.nii.gz").write_bytes(b"label")
+    listing = {"samples": [{"image": "hippocampus_1.nii.gz", "label": "hippocampus_1_label.nii.gz"}]}
+    (tmp_path / "samples.json").write_text(json.dumps(listing))
     offered = []
     logic = SimpleNamespace(registerCustomSampleDataSource=lambda **source: offered.append(source))
     monkeypatch.setitem(sys.modules, "SampleData", SimpleNamespace(SampleDataLogic=logic))

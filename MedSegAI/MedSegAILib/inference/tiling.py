@@ -33,12 +33,12 @@ def tile_starts(extent: Sequence[int], tile: Sequence[int], step: float = OVERLA
 
 @lru_cache(maxsize=4)
 def gaussian_weights(tile: tuple[int, ...]) -> np.ndarray:
-    """(*tile) float32 weights that trust a tile's center more than its border; nowhere zero."""
+    """(*tile) float16 weights that trust a tile's center more than its border; nowhere zero."""
     point = np.zeros(tile)
     point[tuple(n // 2 for n in tile)] = 1
     weights = ndimage.gaussian_filter(point, [n * GAUSSIAN_SIGMA for n in tile], order=0, mode="constant", cval=0)
     weights *= GAUSSIAN_PEAK / weights.max()
-    weights = weights.astype(np.float32)
+    weights = weights.astype(np.float16)
     weights[weights == 0] = weights[weights > 0].min()
     return weights
 
@@ -60,34 +60,63 @@ def predict_logits(
     ``mirror_axes``: axes of the tile along which predictions of mirrored tiles are averaged too.
     ``progress(fraction, message)`` is called after every tile; if ``cancelled()`` is true, Cancelled is raised.
     """
-    import torch
-
-    flat = len(tile) == 2
     tile = tuple(int(n) for n in tile)
-    padded, inner = _pad(array, (1, *tile) if flat else tile)
-    starts = tile_starts(padded.shape[-len(tile) :], tile)
-    if flat:
-        starts.insert(0, list(range(0, padded.shape[1], SLICES_AT_ONCE)))
-    weights = torch.from_numpy(gaussian_weights(tile)).to(device)
-    total = torch.zeros((outputs, *padded.shape[1:]), device=device)
-    norm = torch.zeros(padded.shape[1:], device=device)
-    places = list(product(*starts))
-    with torch.inference_mode(), torch.autocast(device.type, enabled=device.type == "cuda"):
-        for number, (k, j, i) in enumerate(places):
+    padded, inner = _pad(array, tile if len(tile) == 3 else (1, *tile))
+    places = _places(padded.shape[1:], tile)
+    total, count = None, len(places) * len(networks)
+    for number, network in enumerate(networks):
+
+        def report(done: int, number: int = number):
             if cancelled and cancelled():
                 raise Cancelled
-            depth = SLICES_AT_ONCE if flat else tile[0]
-            part = (slice(k, k + depth), slice(j, j + tile[-2]), slice(i, i + tile[-1]))
-            piece = padded[(slice(None), *part)].to(device)
+            if progress and done:
+                place = number * len(places) + done
+                progress(place / count, f"tile {place} of {count}")
+
+        logits = _slide(network, padded, tile, places, outputs, device, mirror_axes, report)
+        total = logits if total is None else total.add_(logits)
+    return (total / len(networks))[(slice(None), *inner)].float()
+
+
+def _places(shape: Sequence[int], tile: Sequence[int]) -> list[tuple[slice, ...]]:
+    """The part of the volume (K, J, I) that each step sees; for a 2D tile a stack of slices."""
+    starts = tile_starts(shape[-len(tile) :], tile)
+    if len(tile) == 2:
+        starts.insert(0, list(range(0, shape[0], SLICES_AT_ONCE)))
+    extent = tile if len(tile) == 3 else (SLICES_AT_ONCE, *tile)
+    return [tuple(slice(s, s + n) for s, n in zip(start, extent, strict=True)) for start in product(*starts)]
+
+
+def _slide(network, padded, tile, places, outputs, device, mirror_axes, report) -> torch.Tensor:
+    """Logits (outputs, K, J, I) of one network, in half precision.
+
+    Half precision as in nnU-Net: half the memory, and the same rounding, so that the same model gives the same labels.
+    """
+    import torch
+
+    weights = torch.from_numpy(gaussian_weights(tile)).to(device)
+    total = torch.zeros((outputs, *padded.shape[1:]), device=device, dtype=torch.half)
+    norm = torch.zeros(padded.shape[1:], device=device, dtype=torch.half)
+    report(0)
+    with torch.inference_mode(), torch.autocast(device.type, enabled=device.type == "cuda"):
+        for number, place in enumerate(places, start=1):
+            part = (slice(None), *place)
+            piece = padded[part].to(device)
             # Slices of a 2D network are the batch; a 3D tile is a batch of one.
-            batch = piece.transpose(0, 1) if flat else piece.unsqueeze(0)
-            logits = _mean_logits(networks, batch, mirror_axes)
-            total[(slice(None), *part)] += (logits.transpose(0, 1) if flat else logits[0]) * weights
-            norm[part] += weights
-            if progress:
-                progress((number + 1) / len(places), f"tile {number + 1} of {len(places)}")
-    total /= norm
-    return total[(slice(None), *inner)]
+            logits = _mirrored(network, piece.transpose(0, 1) if len(tile) == 2 else piece.unsqueeze(0), mirror_axes)
+            total[part] += (logits.transpose(0, 1) if len(tile) == 2 else logits[0]) * weights
+            norm[place] += weights
+            report(number)
+    return total.div_(norm)
+
+
+def _mirrored(network: torch.nn.Module, batch: torch.Tensor, mirror_axes: Sequence[int]) -> torch.Tensor:
+    """Float32 logits, averaged over all combinations of mirrored axes."""
+    flips = [[axis + 2 for axis in axes] for n in range(len(mirror_axes) + 1) for axes in combinations(mirror_axes, n)]
+    logits = network(batch).float()
+    for axes in flips[1:]:
+        logits += network(batch.flip(axes)).flip(axes).float()
+    return logits / len(flips)
 
 
 def _pad(array: torch.Tensor, tile: Sequence[int]) -> tuple[torch.Tensor, tuple[slice, ...]]:
@@ -101,13 +130,3 @@ def _pad(array: torch.Tensor, tile: Sequence[int]) -> tuple[torch.Tensor, tuple[
         return array, inner
     sides = [side for b, n in reversed(list(zip(before, missing, strict=True))) for side in (b, n - b)]
     return torch.nn.functional.pad(array, sides), inner
-
-
-def _mean_logits(networks: Sequence[torch.nn.Module], batch: torch.Tensor, mirror_axes: Sequence[int]) -> torch.Tensor:
-    """Float32 logits averaged over networks and mirrored copies."""
-    flips = [[axis + 2 for axis in axes] for n in range(len(mirror_axes) + 1) for axes in combinations(mirror_axes, n)]
-    total = 0
-    for network in networks:
-        for axes in flips:
-            total = total + network(batch.flip(axes)).flip(axes).float()
-    return total / (len(networks) * len(flips))

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from MedSegAICore.errors import ModelError
+from MedSegAICore.errors import GeometryError, ModelError
 from MedSegAICore.grid import Grid
 from MedSegAICore.image import Image, Label
+from MedSegAICore.orientation import Turn
 
 FILE_NAME = "model_card.json"
 PATIENT_AXES = ("right-left", "anterior-posterior", "inferior-superior")
@@ -104,7 +105,7 @@ class ModelCard:
                 weights_sha256=dict(content.get("weights_sha256", {})),
                 citation=_texts(content, "citation"),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, re.error, GeometryError) as error:
             raise ModelError(f"The model card of {content['id']} is damaged: {error!r}.") from error
 
     def check(self, image: Image) -> list[str]:
@@ -151,6 +152,8 @@ def _expected_input(entry: Mapping[str, Any]) -> ExpectedInput:
 
     for pattern in _texts(entry, "series_descriptions"):
         re.compile(pattern)
+    if orientation := entry.get("orientation"):
+        Turn.between(orientation, orientation)
     return ExpectedInput(
         modality=_texts(entry, "modality"),
         protocol=str(entry.get("protocol", "")),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
 from MedSegAICore.errors import ModelError
 
 # Written by torch.nn.DataParallel and torch.compile around the names that the network itself uses.
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+WRAPPER_PREFIXES = ("_orig_mod.", "module.")
+# How torch's messages name what a checkpoint may not hold, e.g. "GLOBAL posix.system".
+REFUSED_GLOBAL = re.compile(r"GLOBAL (\S+?)\.?\s")
 
 
 def load_checkpoint(path: Path | str) -> dict[str, Any]:
@@ -28,12 +31,13 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
         with torch.serialization.safe_globals(_harmless_globals()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "Unsupported operand" in str(error):
-            raise ModelError(
-                f"The checkpoint {path.name} was refused and nothing of it was run: besides weights it holds "
-                f"{_refused(str(error))}. Ask its author for a checkpoint with weights only."
-            ) from error
-        raise ModelError(_damaged(path)) from error
+        refused = REFUSED_GLOBAL.search(str(error))
+        if refused is None:
+            raise ModelError(_damaged(path)) from error
+        raise ModelError(
+            f"The checkpoint {path.name} was refused and nothing of it was run: besides weights it holds "
+            f"{refused[1]}. Ask its author for a checkpoint with weights only."
+        ) from error
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(_damaged(path)) from error
     weights = content.get("network_weights") if isinstance(content, dict) else None
@@ -50,14 +54,6 @@ def _harmless_globals() -> list:
     reconstruct = core.multiarray.scalar
     # The same function under the module name that numpy 1 and numpy 2 write.
     return [*scalars, (reconstruct, "numpy.core.multiarray.scalar"), (reconstruct, "numpy._core.multiarray.scalar")]
-
-
-def _refused(message: str) -> str:
-    """The name of what torch refused, e.g. ``posix.system``, out of its message."""
-    for marker in ("Unsupported global: GLOBAL ", "Unsupported operand "):
-        if marker in message:
-            return message.partition(marker)[2].split()[0].rstrip(".,")
-    return "something that is not a weight"
 
 
 def _damaged(path: Path) -> str:

@@ -133,6 +133,13 @@ def test_the_file_name_is_kept_without_its_folder(scene, tmp_path):
     assert mrml.image_from_volume(scene.util.loadVolume(tmp_path / "case.nrrd")).meta["source"] == "case.nrrd"
 
 
+def test_a_dicom_series_brings_its_modality_and_description(scene):
+    volume = _volume(scene, GRIDS["LPS"], name="4: T1 SE")
+    hierarchy = scene.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene.mrmlScene)
+    hierarchy.SetItemAttribute(hierarchy.GetItemByDataNode(volume), "DICOM.Modality", "MR")
+    assert mrml.image_from_volume(volume).meta == {"modality": "MR", "series_description": "T1 SE"}
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_an_image_written_to_a_volume_reads_back(scene, channels):
     array = np.random.default_rng(0).normal(size=(channels, *SHAPE)).astype(np.float32)
@@ -262,6 +269,13 @@ def test_more_than_255_labels_are_kept(scene):
     labels = tuple(Label(n, f"s{n}", f"S {n}") for n in range(1, 400))
     node = mrml.segmentation_from_label_map(LabelMap(array, grid, labels))
     np.testing.assert_array_equal(mrml.label_map_from_segmentation(node).array, array)
+
+
+def test_label_values_beyond_what_slicer_stores_are_refused_and_no_node_is_made(scene):
+    labels = LabelMap(np.zeros(SHAPE, np.uint32), GRIDS["LPS"], (Label(70000, "a", "A"),))
+    with pytest.raises(InputError, match="65535"):
+        mrml.segmentation_from_label_map(labels)
+    assert scene.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
 
 
 def test_existing_segments_stay_and_new_ones_get_unique_ids(scene):
