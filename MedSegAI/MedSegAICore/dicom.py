@@ -72,8 +72,8 @@ _TAGS = (
 class DicomSeries:
     """One volume that a folder of DICOM files holds; a series with several orientations or echoes gives several.
 
-    ``uid``, ``study``: SeriesInstanceUID and StudyInstanceUID. ``files``: without repetition, in slice order. ``part``: what tells apart the volumes
-    of one series, or empty. ``problems``: what is odd about it, as sentences. ``unusable``: why it cannot be read as
+    ``uid``, ``study``: SeriesInstanceUID and StudyInstanceUID. ``files``: without repetition, in slice order.
+    ``part``: what tells apart the volumes of one series, or empty. ``problems``: what is odd about it, as sentences. ``unusable``: why it cannot be read as
     an image, or empty; ``grid`` is then None. ``facts``: about the acquisition, as in ``Image.meta``.
     """
 
@@ -222,7 +222,7 @@ def _header(path: Path, damaged: dict[Path, list[str]]):
             python_warnings.simplefilter("ignore")  # about values that break the standard in tags that we do not use
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
             _forget_invalid_values(header)
-    except Exception:  # noqa: BLE001 - pydicom raises many kinds for a damaged file; it must not hide the others
+    except Exception:
         header = {}
     if header.get("SeriesInstanceUID"):
         return header
@@ -236,7 +236,7 @@ def _forget_invalid_values(header) -> None:
     for tag in list(header.keys()):
         try:
             header[tag]
-        except Exception:  # noqa: BLE001
+        except Exception:
             del header[tag]
 
 

@@ -88,9 +88,7 @@ def main() -> int:
             many = measure(command(all_cases, base / f"{name}_all"), environment)
             per_case = (many.seconds - single.seconds) / (len(images) - 1)
             rows[name] = (single.seconds - per_case, per_case, many.memory_mib)
-    print(
-        f"{len(images)} volumes, model {model.id} {model.version} ({len(model.folds)} folds), {arguments.threads} threads"
-    )
+    print(f"{len(images)} volumes, {arguments.threads} threads, model {model.id} with {len(model.folds)} fold(s)")
     print(f"{'program':<12}{'start-up s':>12}{'s per case':>12}{'peak MiB':>10}{'time ratio':>12}{'memory ratio':>14}")
     for name, (start, per_case, memory) in rows.items():
         ratios = (per_case / rows["medsegai"][1], memory / rows["medsegai"][2])

@@ -18,7 +18,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="medsegai",
         description="Segment volumes with U-Nets, and train and manage the models. Research use only.",
-        epilog=f"Exit status: 0 all done, {SOME_FAILED} some failed, {USAGE} wrong usage, {CANCELLED} stopped by Ctrl-C.",
+        epilog=f"Exit status: 0 done, {SOME_FAILED} some cases failed, {USAGE} wrong usage, {CANCELLED} Ctrl-C.",
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for subcommand in SUBCOMMANDS:

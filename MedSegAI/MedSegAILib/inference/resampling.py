@@ -83,4 +83,4 @@ def separate_axis(spacing: Sequence[float], new_spacing: Sequence[float], forced
 
 def new_shape(shape: Sequence[int], spacing: Sequence[float], new_spacing: Sequence[float]) -> tuple[int, ...]:
     """Voxels at the new spacing, rounded as nnU-Net does."""
-    return tuple(int(round(s / n * extent)) for s, n, extent in zip(spacing, new_spacing, shape, strict=True))
+    return tuple(round(s / n * extent) for s, n, extent in zip(spacing, new_spacing, shape, strict=True))

@@ -181,8 +181,8 @@ class ModelFolder:
             found = _sha256(path)
             if found != expected:
                 raise ModelError(
-                    f"{name} of model {self.id} was changed or damaged: its SHA-256 is {found[:12]}…, but the card says "
-                    f"{expected[:12]}…. Copy the model again."
+                    f"{name} of model {self.id} was changed or damaged: its SHA-256 is {found[:12]}…, but the card "
+                    f"says {expected[:12]}…. Copy the model again."
                 )
 
     def load_networks(
@@ -226,7 +226,8 @@ def _trained_folder(path: Path) -> Path:
         return inside[0]
     found = f"it contains {len(inside)} such folders; name one of them" if inside else "nothing like it is inside"
     raise ModelError(
-        f"{path} is not a trained model: expected dataset.json, plans.json and fold_0/checkpoint_final.pth, but {found}."
+        f"{path} is not a trained model: expected dataset.json, plans.json and fold_0/checkpoint_final.pth, "
+        f"but {found}."
     )
 
 

@@ -52,7 +52,8 @@ class ModelLibrary:
         known = ", ".join(model.id for model in self.list()) or "none"
         broken = "".join(f" {path.name} cannot be used: {error}" for path, error in self.problems().items())
         raise ModelError(
-            f"There is no model {str(id_or_folder)!r}. Known models: {known}. Give one of them, or a model folder.{broken}"
+            f"There is no model {str(id_or_folder)!r}. Known models: {known}. "
+            f"Give one of them, or a model folder.{broken}"
         )
 
     def is_bundled(self, model: ModelFolder) -> bool:

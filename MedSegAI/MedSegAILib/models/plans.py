@@ -62,8 +62,8 @@ class Configuration:
         entry = _resolved(plans, name)
         if entry.get("previous_stage"):
             raise ModelError(
-                f"Configuration {name} is the second stage of a cascade (after {entry['previous_stage']}), which is not "
-                "supported yet. Use the model's 3d_fullres or 3d_lowres configuration."
+                f"Configuration {name} is the second stage of a cascade (after {entry['previous_stage']}), which is "
+                "not supported yet. Use the model's 3d_fullres or 3d_lowres configuration."
             )
         unknown = [scheme for scheme in entry["normalization_schemes"] if scheme not in NORMALIZATIONS]
         if unknown:

@@ -30,7 +30,8 @@ def save(path, **content):
 
 
 def test_weights_come_back_unchanged(tmp_path):
-    assert torch.equal(load_checkpoint(save(tmp_path / "c.pth"))["network_weights"]["layer.weight"], WEIGHTS["layer.weight"])
+    weights = load_checkpoint(save(tmp_path / "c.pth"))["network_weights"]
+    assert torch.equal(weights["layer.weight"], WEIGHTS["layer.weight"])
 
 
 def test_wrapper_prefixes_are_stripped(tmp_path):

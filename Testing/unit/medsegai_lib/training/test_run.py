@@ -126,7 +126,7 @@ def test_regions_keep_the_order_in_which_they_are_written():
 
 
 @pytest.mark.parametrize(
-    "labels, order, message",
+    ("labels", "order", "message"),
     [
         ({"a": 1}, None, "background"),
         ({"background": 0, "a": 1, "b": 4}, None, "without gaps"),

@@ -102,7 +102,7 @@ def test_time_bounds_the_run_and_decays_the_learning_rate_to_its_end(tmp_path):
     assert trainer._learning_rate() == 0
 
 
-@pytest.mark.parametrize("schedule, half", [("poly", 0.5**0.9), ("cosine", 0.5)])
+@pytest.mark.parametrize(("schedule", "half"), [("poly", 0.5**0.9), ("cosine", 0.5)])
 def test_the_learning_rate_halfway(tmp_path, schedule, half):
     trainer = Trainer(make_fold(), settings(schedule=schedule, iterations=1000), tmp_path)
     trainer.iteration = 500
@@ -125,7 +125,8 @@ def test_a_2d_plan_trains_on_slices(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, value", [("loss", "hinge"), ("iterations", 0), ("minutes", -1), ("mirror_axes", (3,)), ("ema_decay", 1.5)]
+    ("name", "value"),
+    [("loss", "hinge"), ("iterations", 0), ("minutes", -1), ("mirror_axes", (3,)), ("ema_decay", 1.5)],
 )
 def test_settings_refuse_bad_values_by_name(name, value):
     with pytest.raises(TrainingError, match=name):

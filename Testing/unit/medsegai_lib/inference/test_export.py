@@ -1,0 +1,91 @@
+"""From logits to labels and probabilities, block by block or at once."""
+
+import numpy as np
+import pytest
+import torch
+
+from MedSegAILib.inference import export
+from MedSegAILib.inference.export import Outputs, to_labels, to_probabilities
+from MedSegAILib.inference.postprocessing import Postprocessing
+from MedSegAILib.inference.preprocessing import Placement
+from MedSegAILib.inference.resampling import resize
+from MedSegAILib.models.plans import SPLINE, Resampling
+
+LINEAR = Resampling(SPLINE, 1, 0, None)
+
+
+def placement(cropped, prepared, spacing=(1, 1, 1), start=(0, 0, 0), shape=None):
+    new_spacing = tuple(s * n / m for s, n, m in zip(spacing, cropped, prepared, strict=True))
+    return Placement(shape or cropped, start, cropped, prepared, spacing, new_spacing, (0, 1, 2), (0, 1, 2))
+
+
+def test_labels_are_the_largest_logit_on_the_native_grid():
+    torch.manual_seed(0)
+    logits = torch.randn(4, 6, 7, 8)
+    place = placement((9, 10, 11), (6, 7, 8))
+    expected = resize(logits, (9, 10, 11), 1).argmax(0).numpy()
+    assert np.array_equal(to_labels(logits, place, LINEAR, Outputs((0, 1, 2, 3), False)), expected)
+
+
+def test_blocks_change_nothing(monkeypatch):
+    torch.manual_seed(0)
+    logits, place = torch.randn(4, 6, 7, 8), placement((9, 10, 11), (6, 7, 8))
+    whole = to_labels(logits, place, LINEAR, Outputs((0, 1, 2, 3), False))
+    probabilities = to_probabilities(logits, place, LINEAR, Outputs((0, 1, 2, 3), False))
+    monkeypatch.setattr(export, "BLOCK_BYTES", 1)
+    assert np.array_equal(to_labels(logits, place, LINEAR, Outputs((0, 1, 2, 3), False)), whole)
+    assert to_probabilities(logits, place, LINEAR, Outputs((0, 1, 2, 3), False)) == pytest.approx(probabilities)
+
+
+def test_probabilities_agree_with_the_labels_and_leave_room_for_background():
+    torch.manual_seed(1)
+    logits, place = torch.randn(3, 4, 5, 6), placement((4, 5, 6), (4, 5, 6))
+    probabilities = to_probabilities(logits, place, LINEAR, Outputs((0, 1, 2), False))
+    background = 1 - probabilities.sum(0)
+    labels = to_labels(logits, place, LINEAR, Outputs((0, 1, 2), False))
+    assert np.array_equal(np.concatenate([background[None], probabilities]).argmax(0), labels)
+
+
+def test_regions_are_painted_in_their_order():
+    logits = torch.tensor([[1.0, 1.0, -1.0, -1.0], [-1.0, 1.0, 1.0, -1.0]]).reshape(2, 4, 1, 1)
+    place = placement((4, 1, 1), (4, 1, 1))
+    assert to_labels(logits, place, LINEAR, Outputs((5, 7), True)).ravel().tolist() == [5, 7, 7, 0]
+    probabilities = to_probabilities(logits, place, LINEAR, Outputs((5, 7), True))
+    assert probabilities[0].ravel() == pytest.approx(1 / (1 + np.exp([-1, -1, 1, 1])))
+
+
+def test_outside_the_crop_is_background():
+    logits = torch.stack([torch.zeros(2, 2, 2), torch.ones(2, 2, 2)])
+    place = placement((2, 2, 2), (2, 2, 2), start=(1, 0, 2), shape=(4, 3, 5))
+    labels = to_labels(logits, place, LINEAR, Outputs((0, 1), False))
+    assert labels.sum() == 8
+    assert labels[1:3, 0:2, 2:4].all()
+
+
+def test_values_beyond_255_need_two_bytes():
+    place = placement((1, 1, 1), (1, 1, 1))
+    labels = to_labels(torch.tensor([1.0]).reshape(1, 1, 1, 1), place, LINEAR, Outputs((300,), True))
+    assert labels.dtype == np.uint16
+    assert labels.item() == 300
+
+
+def test_the_largest_component_of_a_union_stays():
+    labels = np.zeros((1, 1, 9), np.uint8)
+    labels[0, 0] = [1, 1, 2, 0, 1, 0, 2, 2, 0]
+    assert Postprocessing(largest_component=((1, 2),)).apply(labels)[0, 0].tolist() == [1, 1, 2, 0, 0, 0, 0, 0, 0]
+    assert Postprocessing(largest_component=((1,), (2,))).apply(labels)[0, 0].tolist() == [1, 1, 0, 0, 0, 0, 2, 2, 0]
+
+
+def test_components_that_touch_by_a_corner_are_one():
+    labels = np.zeros((2, 2, 2), np.uint8)
+    labels[0, 0, 0] = labels[1, 1, 1] = 1
+    assert Postprocessing(largest_component=((1,),)).apply(labels).sum() == 2
+
+
+def test_holes_are_filled_but_no_other_label_is_eaten():
+    labels = np.ones((5, 5, 5), np.uint8)
+    labels[2, 2, 2], labels[2, 2, 3] = 0, 2
+    filled = Postprocessing(fill_holes=(1,)).apply(labels)
+    assert filled[2, 2, 2] == 1
+    assert filled[2, 2, 3] == 2
+    assert labels[2, 2, 2] == 0  # the input is not changed

@@ -1,0 +1,93 @@
+"""Tiles cover the volume, and put it together again as it was."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from MedSegAICore.errors import Cancelled
+from MedSegAILib.inference.tiling import gaussian_weights, predict_logits, tile_starts
+
+CPU = torch.device("cpu")
+
+
+class Echo(torch.nn.Module):
+    """Answers with its input and its negative."""
+
+    def forward(self, x):
+        return torch.cat([x, -x], dim=1)
+
+
+@pytest.mark.parametrize(("size", "width"), [(8, 8), (9, 8), (16, 8), (23, 8), (41, 8)])
+def test_tiles_cover_every_voxel_and_never_leave_the_volume(size, width):
+    (starts,) = tile_starts((size,), (width,))
+    covered = {voxel for start in starts for voxel in range(start, start + width)}
+    assert covered == set(range(size))
+    assert all(b - a <= width / 2 + 1 for a, b in itertools.pairwise(starts))
+
+
+def test_steps_of_a_known_case():
+    assert tile_starts((110,), (64,)) == [[0, 23, 46]]  # nnU-Net's own example: step 0.5 leaves 46 for two steps
+
+
+def test_weights_peak_at_the_center_and_vanish_nowhere():
+    weights = gaussian_weights((16, 24, 8))
+    assert np.unravel_index(weights.argmax(), weights.shape) == (8, 12, 4)
+    assert weights.max() == 10
+    assert weights.min() > 0
+    # One sigma (an eighth of the tile) off the center: exp(-1/2)
+    assert weights[10, 12, 4] == pytest.approx(10 * np.exp(-0.5), rel=2e-3)
+
+
+@pytest.mark.parametrize("shape", [(20, 30, 25), (5, 7, 6), (16, 16, 16)])
+@pytest.mark.parametrize("tile", [(16, 16, 16), (16, 16)])
+@pytest.mark.parametrize("mirror_axes", [(), (0, 1)])
+def test_a_network_that_echoes_gives_the_volume_back(shape, tile, mirror_axes):
+    # Whole numbers: in the far corners the weights are so small that half precision keeps nothing finer.
+    array = torch.randint(-4, 5, (1, *shape)).float()
+    logits = predict_logits([Echo()], array, tile, outputs=2, device=CPU, mirror_axes=mirror_axes)
+    assert torch.allclose(logits, torch.cat([array, -array]), atol=1e-2)
+
+
+def test_folds_are_averaged():
+    class Constant(torch.nn.Module):
+        def __init__(self, value):
+            super().__init__()
+            self.value = value
+
+        def forward(self, x):
+            return torch.full_like(x, self.value)
+
+    logits = predict_logits([Constant(1.0), Constant(4.0)], torch.zeros(1, 9, 9, 9), (8, 8, 8), outputs=1, device=CPU)
+    assert torch.allclose(logits, torch.tensor(2.5))
+
+
+def test_progress_rises_to_one_over_all_folds():
+    seen = []
+    predict_logits(
+        [Echo(), Echo()], torch.zeros(1, 20, 9, 9), (16, 16, 16), outputs=2, device=CPU,
+        progress=lambda fraction, message: seen.append((fraction, message)),
+    )  # fmt: skip
+    assert [fraction for fraction, _ in seen] == [0.25, 0.5, 0.75, 1.0]
+    assert seen[-1][1] == "tile 4 of 4"
+
+
+def test_cancel_stops_before_the_next_tile():
+    tiles = []
+
+    class Counting(Echo):
+        def forward(self, x):
+            tiles.append(1)
+            return super().forward(x)
+
+    with pytest.raises(Cancelled):
+        predict_logits(
+            [Counting()],
+            torch.zeros(1, 40, 9, 9),
+            (16, 16, 16),
+            outputs=2,
+            device=CPU,
+            cancelled=lambda: len(tiles) == 2,
+        )
+    assert len(tiles) == 2
