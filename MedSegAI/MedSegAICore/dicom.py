@@ -73,8 +73,9 @@ class DicomSeries:
     """One volume that a folder of DICOM files holds; a series with several orientations or echoes gives several.
 
     ``uid``, ``study``: SeriesInstanceUID and StudyInstanceUID. ``files``: without repetition, in slice order.
-    ``part``: what tells apart the volumes of one series, or empty. ``problems``: what is odd about it, as sentences. ``unusable``: why it cannot be read as
-    an image, or empty; ``grid`` is then None. ``facts``: about the acquisition, as in ``Image.meta``.
+    ``part``: what tells apart the volumes of one series, or empty. ``problems``: what is odd about it, as sentences.
+    ``unusable``: why it cannot be read as an image, or empty; ``grid`` is then None. ``facts``: about the acquisition,
+    as in ``Image.meta``.
     """
 
     uid: str

@@ -1,0 +1,1 @@
+"""Measures that compare segments; needs nothing that Slicer does not bundle."""
