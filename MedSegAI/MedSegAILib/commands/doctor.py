@@ -83,10 +83,10 @@ def _packages() -> list[Finding]:
 
 def _device(name: str) -> Finding:
     def check() -> str:
-        from MedSegAILib.inference.devices import choose_device, describe_device, test_convolution
+        from MedSegAILib.inference.devices import choose_device, describe_device, try_convolution
 
         device = choose_device(name)
-        return f"{describe_device(device)}, one convolution in {1000 * test_convolution(device):.0f} ms"
+        return f"{describe_device(device)}, one convolution in {1000 * try_convolution(device):.0f} ms"
 
     return _attempt("device", check)
 

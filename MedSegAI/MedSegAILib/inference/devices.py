@@ -60,7 +60,7 @@ def describe_device(device: torch.device) -> str:
     return f"cpu ({torch.get_num_threads()} threads)"
 
 
-def test_convolution(device: torch.device) -> float:
+def try_convolution(device: torch.device) -> float:
     """Run one small 3D convolution; returns its seconds. Raises DeviceError with the reason if it cannot."""
     torch = require_torch()
     try:
