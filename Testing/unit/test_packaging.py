@@ -49,11 +49,9 @@ def test_cmake_lists_exactly_the_files_of_the_module(module):
     text = (REPOSITORY / module / "CMakeLists.txt").read_text().replace("${MODULE_NAME}.py", f"{module}.py")
     lists = re.findall(r"set\(MODULE_PYTHON_(?:SCRIPTS|RESOURCES)\n(.*?)\)", text, re.DOTALL)
     listed = sorted(name for block in lists for name in block.split())
-    present = sorted(
-        path.relative_to(module).as_posix()
-        for path in tracked(module)
-        if path.name not in ("CMakeLists.txt", "README.md")
-    )
+    # Of the files at the top of a module only the Python file is packaged.
+    packaged = [path for path in tracked(module) if path.parent != Path(module) or path.suffix == ".py"]
+    present = sorted(path.relative_to(module).as_posix() for path in packaged)
     assert listed == present
 
 
