@@ -62,9 +62,9 @@ class Trainer:
     >>> trainer = Trainer(fold, TrainingSettings(minutes=30), Path("model/fold_0"))
     >>> trainer.run()
 
-    ``folder`` is created. With ``resume`` the run goes on from ``checkpoint_latest.pth``, with its own settings but
-    for ``iterations`` and ``minutes``, which may be raised.
-    Raises TrainingError if the data does not fit the plan, or the loss is no longer finite; Cancelled when
+    ``folder`` is created. With ``resume`` the run goes on from ``checkpoint_latest.pth`` with the settings given now:
+    a longer ``minutes`` or ``iterations`` extends it. Without, a folder that holds a run is refused.
+    Raises TrainingError if the folder holds a run, or the loss is no longer finite; Cancelled on Ctrl-C or when
     ``cancelled()`` is true, after a checkpoint was written.
     """
 
@@ -74,6 +74,8 @@ class Trainer:
         from MedSegAILib.inference.devices import choose_device
 
         self.fold, self.settings, self.folder = fold, settings, Path(folder)
+        if not resume and any(self.folder.glob("checkpoint_*.pth")):
+            raise TrainingError(f"{self.folder} holds a run already. Resume it, or choose another fold or folder.")
         self.folder.mkdir(parents=True, exist_ok=True)
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -101,6 +103,15 @@ class Trainer:
 
     def run(self, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None) -> Path:
         """Train to the planned end; returns the path of ``checkpoint_final.pth``."""
+        try:
+            self._loop(progress, cancelled)
+        except KeyboardInterrupt as stop:
+            self._save("checkpoint_latest.pth", resumable=True)
+            raise Cancelled(f"Stopped after {self.iteration} iterations; resume continues from there.") from stop
+        self._save("checkpoint_latest.pth", resumable=True)
+        return self._save("checkpoint_final.pth", resumable=False)
+
+    def _loop(self, progress: Progress | None, cancelled: Callable[[], bool] | None):
         started, already = time.monotonic(), self.elapsed
         saved = validated = started
         losses: list[float] = []
@@ -117,12 +128,9 @@ class Trainer:
                 self._save("checkpoint_latest.pth", resumable=True)
                 saved = now
             if cancelled and cancelled():
-                self._save("checkpoint_latest.pth", resumable=True)
-                raise Cancelled(f"Stopped after {self.iteration} iterations; resume continues from there.")
+                raise KeyboardInterrupt
         if losses:
             self._record(losses)
-        self._save("checkpoint_latest.pth", resumable=True)
-        return self._save("checkpoint_final.pth", resumable=False)
 
     @property
     def progress(self) -> float:

@@ -83,6 +83,29 @@ def test_a_cancelled_run_resumes_where_it_stopped(tmp_path):
     assert again.iteration == 60
 
 
+def test_ctrl_c_saves_what_was_trained(tmp_path, monkeypatch):
+    trainer = Trainer(make_fold(), settings(), tmp_path)
+    step = trainer._step
+
+    def interrupted():
+        if trainer.iteration == 5:
+            raise KeyboardInterrupt
+        return step()
+
+    monkeypatch.setattr(trainer, "_step", interrupted)
+    with pytest.raises(Cancelled, match="after 5 iterations"):
+        trainer.run()
+    assert Trainer(make_fold(), settings(), tmp_path, resume=True).iteration == 5
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
+    Trainer(make_fold(validate=None), settings(iterations=1), tmp_path).run()
+    weights = (tmp_path / "checkpoint_final.pth").read_bytes()
+    with pytest.raises(TrainingError, match="holds a run already"):
+        Trainer(make_fold(validate=None), settings(iterations=1), tmp_path)
+    assert (tmp_path / "checkpoint_final.pth").read_bytes() == weights
+
+
 def test_resuming_nothing_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="nothing to resume"):
         Trainer(make_fold(), settings(), tmp_path, resume=True)
