@@ -90,7 +90,8 @@ def test_voxels_that_are_not_numbers(capsys, model, tmp_path):
     assert "2 voxels that are NaN or infinite" in line
 
 
-def test_a_whole_brain_for_a_model_of_crops_is_warned_of_and_refused_if_strict(capsys, model, tmp_path):
+def test_a_whole_brain_for_a_model_of_crops_is_warned_of_and_refused_if_strict(capsys, tmp_path):
+    model = make_model_folder(tmp_path / "coarse", card={"input": CROP}, spacing=(6.0, 4.0, 4.0))
     brain = write(tmp_path / "brain.nii.gz", noise((22, 256, 256)), (0.9, 0.9, 6.5))
     line = refused(capsys, model, tmp_path, brain, "--strict")
     assert "spacing is 6.5 mm (inferior-superior)" in line

@@ -24,7 +24,7 @@ def predictor():
 
 def samples():
     folder = resource("SampleData")
-    listing = json.loads((folder / "samples.json").read_text())["samples"]
+    listing = json.loads((folder / "samples.json").read_text(encoding="utf-8"))["samples"]
     return [(folder / sample["image"], folder / sample["label"]) for sample in listing]
 
 
@@ -36,7 +36,7 @@ def test_the_model_passes_its_own_checks_and_fits_the_size_limit():
 
 
 def test_no_sample_was_trained_on():
-    splits = json.loads((resource("Models", "Hippocampus", "splits.json")).read_text())
+    splits = json.loads((resource("Models", "Hippocampus", "splits.json")).read_text(encoding="utf-8"))
     assert {image.name.split(".")[0] for image, _ in samples()} <= set(splits["test"])
 
 
@@ -61,7 +61,7 @@ def test_the_crop_of_the_course_study_is_turned_and_segmented(predictor, shared_
 def test_unseen_cases_have_the_dice_of_the_card(predictor, shared_data):
     """Every fourth of the 40 held-out cases; the mean of all is in test.csv."""
     folder = shared_data("hippocampus")
-    ids = json.loads((resource("Models", "Hippocampus", "splits.json")).read_text())["test"][::4]
+    ids = json.loads((resource("Models", "Hippocampus", "splits.json")).read_text(encoding="utf-8"))["test"][::4]
     scores = [
         score
         for id in ids

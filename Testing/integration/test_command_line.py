@@ -10,7 +10,8 @@ import SimpleITK as sitk
 
 from fixtures_dicom import write_series
 from fixtures_models import make_model_folder
-from MedSegAICore.files import read_label_map, read_metadata
+from MedSegAICore.files import read_label_map, read_metadata, write_segmentation
+from MedSegAICore.image import LabelMap
 from MedSegAILib.commands import main
 
 CROP = {
@@ -69,9 +70,34 @@ def test_finished_cases_are_skipped_until_something_changes(model, tmp_path, cap
     write_volume(tmp_path / "head.nii.gz", seed=1)
     segment(model, output, volume, "--json")
     assert reports_of(capsys)[0]["status"] == "done"
-    (output / "head.json").write_text("{ half")
+    (output / "head.seg.nrrd").unlink()
     segment(model, output, volume, "--json")
     assert reports_of(capsys)[0]["status"] == "done"
+
+
+def test_a_corrected_segmentation_is_never_overwritten(model, tmp_path, capsys):
+    volume, output = write_volume(tmp_path / "head.nii.gz"), tmp_path / "out"
+    segment(model, output, volume)
+    capsys.readouterr()
+    draft = read_label_map(output / "head.seg.nrrd")
+    corrected = draft.array.copy()
+    corrected[:8] = 1
+    write_segmentation(output / "head.seg.nrrd", LabelMap(corrected, draft.grid, draft.labels))
+    work = (output / "head.seg.nrrd").read_bytes()
+
+    assert segment(model, output, volume, "--json") == 0
+    (report,) = reports_of(capsys)
+    assert report["status"] == "skipped"
+    assert "changed after it was written" in report["warnings"][-1]
+    assert report["volumes_ml"]["front"] == pytest.approx((corrected == 1).sum() / 1000)
+
+    assert segment(model, output, volume, "--json", "--overwrite") == 1
+    assert "may be somebody's work" in reports_of(capsys)[0]["error"]
+    (output / "head.json").unlink()
+    assert segment(model, output, volume, "--json") == 1
+    assert "no record" in reports_of(capsys)[0]["error"]
+    assert (output / "head.seg.nrrd").read_bytes() == work
+    assert [path.name for path in output.iterdir()] == ["head.seg.nrrd"]
 
 
 def test_a_folder_of_files_with_a_broken_one_goes_on_and_reports_it(model, tmp_path, capsys):

@@ -46,7 +46,11 @@ def imports(path):
 
 @pytest.mark.parametrize("module", ["MedSegAI", "MedSegAIMetrics"])
 def test_cmake_lists_exactly_the_files_of_the_module(module):
-    text = (REPOSITORY / module / "CMakeLists.txt").read_text().replace("${MODULE_NAME}.py", f"{module}.py")
+    text = (
+        (REPOSITORY / module / "CMakeLists.txt")
+        .read_text(encoding="utf-8")
+        .replace("${MODULE_NAME}.py", f"{module}.py")
+    )
     lists = re.findall(r"set\(MODULE_PYTHON_(?:SCRIPTS|RESOURCES)\n(.*?)\)", text, re.DOTALL)
     listed = sorted(name for block in lists for name in block.split())
     # Of the files at the top of a module only the Python file is packaged.
@@ -56,15 +60,15 @@ def test_cmake_lists_exactly_the_files_of_the_module(module):
 
 
 def test_the_catalog_entry_and_the_old_description_say_the_same():
-    entry = json.loads((REPOSITORY / "MedSegAI.json").read_text())
-    lines = (REPOSITORY / "extension_description.s4ext").read_text().splitlines()
+    entry = json.loads((REPOSITORY / "MedSegAI.json").read_text(encoding="utf-8"))
+    lines = (REPOSITORY / "extension_description.s4ext").read_text(encoding="utf-8").splitlines()
     old = dict(line.partition(" ")[::2] for line in lines if line and not line.startswith("#"))
     assert old["scmurl"] == entry["scm_url"]
     assert old["scmrevision"] == entry["scm_revision"]
     assert old["category"] == entry["category"]
     assert old["depends"].split() == entry["build_dependencies"]
     assert old["build_subdirectory"] == entry["build_subdirectory"]
-    cmake = (REPOSITORY / "CMakeLists.txt").read_text()
+    cmake = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
     for key, name in (("homepage", "HOMEPAGE"), ("iconurl", "ICONURL"), ("screenshoturls", "SCREENSHOTURLS"),
                       ("description", "DESCRIPTION"), ("contributors", "CONTRIBUTORS")):  # fmt: skip
         assert f'set(EXTENSION_{name} "{old[key]}")' in cmake
@@ -73,7 +77,7 @@ def test_the_catalog_entry_and_the_old_description_say_the_same():
 
 
 def test_pyproject_names_every_package():
-    text = (REPOSITORY / "pyproject.toml").read_text()
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     packages = {".".join(path.parent.parts[1:]) for path in SOURCES if path.name == "__init__.py"}
     assert packages <= set(re.findall(r'^ {4}"([\w.]+)",$', text, re.MULTILINE))
 

@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MedSegAICore.errors import Cancelled, MedSegAIError, OutputError
-from MedSegAICore.files import write_image, write_json, write_label_nifti, write_segmentation
 from MedSegAICore.image import Image
-from MedSegAICore.mrml import PROVENANCE
 from MedSegAICore.text import format_volume
 from MedSegAILib.commands.cases import Case, find_cases
+from MedSegAILib.commands.record import CaseFiles
 from MedSegAILib.commands.status import DONE, SOME_FAILED
 from MedSegAILib.commands.terminal import ProgressLine
 
 if TYPE_CHECKING:
-    from MedSegAILib.inference.prediction import Predictor, Result
+    from MedSegAILib.inference.prediction import Predictor
 
 FORMATS = ("seg.nrrd", "nii.gz")
 
@@ -48,7 +47,8 @@ def add_parser(subparsers):
         "segment",
         help="segment volumes with a model",
         description="Segment every case of the inputs. Writes OUTPUT/<case>.seg.nrrd and OUTPUT/<case>.json (volumes, "
-        "warnings, provenance). Finished cases are skipped, a case that fails does not stop the others.",
+        "warnings, provenance). Finished cases are skipped, a case that fails does not stop the others, and a result "
+        "that somebody changed is never overwritten.",
     )
     parser.add_argument(
         "inputs", nargs="+", type=Path, metavar="INPUT", help="image file, DICOM folder, or folder of either"
@@ -103,18 +103,18 @@ def run_cases(arguments: argparse.Namespace) -> list[Report]:
 
 def _run_case(case: Case, predictor: Predictor, arguments: argparse.Namespace, progress: ProgressLine) -> Report:
     started = time.perf_counter()
-    output = arguments.output / f"{case.name}.{arguments.format}"
-    record = arguments.output / f"{case.name}.json"
+    files = CaseFiles(arguments.output, case.name, arguments.format)
     try:
         image = case.read()
         request = _fingerprint(image, predictor, arguments)
-        if not arguments.overwrite and (finished := _finished(record, output, request)) is not None:
-            return Report(case.name, "skipped", str(output), finished["volumes_ml"], warnings=finished["warnings"])
+        if not arguments.overwrite and (found := files.finished(request)) is not None:
+            return Report(case.name, "skipped", str(files.output), found["volumes_ml"], warnings=found["warnings"])
+        files.check_may_write()
         result = predictor.segment(
             image, probabilities=arguments.probabilities, strict=arguments.strict, progress=progress
         )
         warnings = [*image.meta.get("warnings", ()), *result.warnings]
-        _write(result, output, record, request, warnings)
+        files.write(result, request, warnings)
     except Cancelled:
         raise
     except MedSegAIError as error:
@@ -125,31 +125,7 @@ def _run_case(case: Case, predictor: Predictor, arguments: argparse.Namespace, p
     except Exception as error:  # a mistake of ours must not cost the rest of a night's batch
         reason = f"Unexpected {type(error).__name__}: {error}. Please report this."
         return Report(case.name, "failed", seconds=_since(started), error=reason)
-    return Report(case.name, "done", str(output), result.label_map.volumes_ml(), _since(started), warnings)
-
-
-def _write(result: Result, output: Path, record: Path, request: str, warnings: list[str]):
-    """The record comes last: a case without it is not finished."""
-    record.unlink(missing_ok=True)
-    if output.name.endswith(".seg.nrrd"):
-        write_segmentation(output, result.label_map, {PROVENANCE: json.dumps(result.provenance)})
-    else:
-        write_label_nifti(output, result.label_map)
-    if result.probabilities is not None:
-        write_image(record.with_name(f"{record.stem}_probabilities.nrrd"), result.probabilities)
-    segments = [
-        {"id": s.id, "name": s.name, "label": s.value, "volume_ml": result.label_map.volumes_ml()[s.id]}
-        for s in result.label_map.labels
-    ]
-    content = {
-        "output": output.name,
-        "volumes_ml": result.label_map.volumes_ml(),
-        "segments": segments,
-        "warnings": warnings,
-        "provenance": result.provenance,
-        "request": request,
-    }
-    write_json(record, content)
+    return Report(case.name, "done", str(files.output), result.label_map.volumes_ml(), _since(started), warnings)
 
 
 def _fingerprint(image: Image, predictor: Predictor, arguments: argparse.Namespace) -> str:
@@ -161,16 +137,6 @@ def _fingerprint(image: Image, predictor: Predictor, arguments: argparse.Namespa
         arguments.probabilities,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _finished(record: Path, output: Path, request: str) -> dict[str, Any] | None:
-    """The record of a finished case, if it is there, whole, and about the same request."""
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-        same = content["request"] == request and content["output"] == output.name and output.is_file()
-        return {"volumes_ml": content["volumes_ml"], "warnings": content["warnings"]} if same else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _make_folder(folder: Path):

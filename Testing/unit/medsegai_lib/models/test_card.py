@@ -25,12 +25,14 @@ CROP = {
 
 @pytest.fixture
 def content(tmp_path):
-    return json.loads((make_model_folder(tmp_path / "model", card={"input": CROP}) / "model_card.json").read_text())
+    return json.loads(
+        (make_model_folder(tmp_path / "model", card={"input": CROP}) / "model_card.json").read_text(encoding="utf-8")
+    )
 
 
 @pytest.fixture(scope="module")
 def schema():
-    return json.loads(resource("Models", "model_card.schema.json").read_text())
+    return json.loads(resource("Models", "model_card.schema.json").read_text(encoding="utf-8"))
 
 
 def image(shape, spacing_ijk, direction=(1, 0, 0, 0, 1, 0, 0, 0, 1), **meta):
@@ -46,7 +48,7 @@ def test_a_complete_card_is_read_and_fits_the_schema(content, schema):
 
 def test_every_shipped_card_fits_the_schema(schema):
     for path in resource("Models").glob("*/model_card.json"):
-        jsonschema.validate(json.loads(path.read_text()), schema)
+        jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), schema)
         assert ModelCard.read(path).performance
 
 

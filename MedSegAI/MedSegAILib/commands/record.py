@@ -1,0 +1,112 @@
+"""The files of one case in the output folder, and what may be done with those that are there already.
+
+The record (``<case>.json``) holds the checksum of the segmentation that was written with it. A segmentation that
+differs from it was changed by somebody, most likely an annotator who corrected it in place, and is never overwritten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MedSegAICore.errors import OutputError
+from MedSegAICore.files import read_label_map, write_image, write_json, write_label_nifti, write_segmentation
+from MedSegAICore.mrml import PROVENANCE
+
+if TYPE_CHECKING:
+    from MedSegAILib.inference.prediction import Result
+
+EDITED = "It was changed after it was written and is left as it is."
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """Where the results of a case go: ``<name>.<format>``, ``<name>.json``, ``<name>_probabilities.nrrd``."""
+
+    folder: Path
+    name: str
+    format: str
+
+    @property
+    def output(self) -> Path:
+        return self.folder / f"{self.name}.{self.format}"
+
+    @property
+    def record(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+    def finished(self, request: str) -> dict[str, Any] | None:
+        """Volumes and warnings of a result that was written for the same request, or None if there is none.
+
+        ``request``: a checksum of everything that the result depends on.
+        """
+        content = self._content()
+        if content is None or content["request"] != request or not self.output.is_file():
+            return None
+        if _sha256(self.output) == content["output_sha256"]:
+            return {"volumes_ml": content["volumes_ml"], "warnings": content["warnings"]}
+        return {"volumes_ml": read_label_map(self.output).volumes_ml(), "warnings": [*content["warnings"], EDITED]}
+
+    def check_may_write(self):
+        """Raises OutputError if the output exists and is not, to the byte, what this program wrote."""
+        if not self.output.exists():
+            return
+        content = self._content()
+        if content is None or _sha256(self.output) != content["output_sha256"]:
+            reason = "has no record of having been written by it" if content is None else "was changed since"
+            raise OutputError(
+                f"{self.output.name} exists and {reason}; it may be somebody's work and is not overwritten. "
+                "Move it away, or choose another output folder."
+            )
+
+    def write(self, result: Result, request: str, warnings: list[str]):
+        """Write record and results. The segmentation appears last and at once; until then the case is not finished.
+
+        Raises OutputError; then nothing of this case is left behind.
+        """
+        staged = self.folder / f".staged-{self.output.name}"
+        try:
+            if self.format == "seg.nrrd":
+                write_segmentation(staged, result.label_map, {PROVENANCE: json.dumps(result.provenance)})
+            else:
+                write_label_nifti(staged, result.label_map)
+            if result.probabilities is not None:
+                write_image(self.folder / f"{self.name}_probabilities.nrrd", result.probabilities)
+            write_json(self.record, self._describe(result, request, warnings, _sha256(staged)))
+            os.replace(staged, self.output)
+        finally:
+            staged.unlink(missing_ok=True)
+
+    def _describe(self, result: Result, request: str, warnings: list[str], sha256: str) -> dict[str, Any]:
+        volumes = result.label_map.volumes_ml()
+        segments = [
+            {"id": label.id, "name": label.name, "label": label.value, "volume_ml": volumes[label.id]}
+            for label in result.label_map.labels
+        ]
+        return {
+            "output": self.output.name,
+            "output_sha256": sha256,
+            "volumes_ml": volumes,
+            "segments": segments,
+            "warnings": warnings,
+            "provenance": result.provenance,
+            "request": request,
+        }
+
+    def _content(self) -> Mapping[str, Any] | None:
+        """The record, if it is there, whole, and about this output."""
+        try:
+            content = json.loads(self.record.read_text(encoding="utf-8"))
+            complete = {"request", "output", "output_sha256", "volumes_ml", "warnings"} <= set(content)
+            return content if complete and content["output"] == self.output.name else None
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
