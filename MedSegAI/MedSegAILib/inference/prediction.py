@@ -25,7 +25,7 @@ from MedSegAILib.inference.tiling import predict_logits
 from MedSegAILib.models.folder import ModelFolder
 
 Progress = Callable[[float, str], None]
-Cancelled = Callable[[], bool]
+CancelCheck = Callable[[], bool]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Predictor:
         probabilities: bool = False,
         strict: bool = False,
         progress: Progress | None = None,
-        cancelled: Cancelled | None = None,
+        cancelled: CancelCheck | None = None,
     ) -> Result:
         """Segment one volume.
 
@@ -101,13 +101,12 @@ class Predictor:
         return Result(label_map, maps, provenance, warnings, time.perf_counter() - started)
 
     def _turn(self, image: Image) -> Turn:
-        """To the orientation that the card, or a reorienting reader of nnU-Net, asks for."""
+        """To the orientation that the card asks for, else the one in which the plan's reader gives volumes."""
+        own = image.grid.orientation
         wanted = self.model.card.input.orientation if self.model.card else None
-        if wanted is None and self.model.configuration.reader.endswith("WithReorient"):
-            wanted = "RAS"
-        return Turn.between(image.grid.orientation, wanted or image.grid.orientation)
+        return Turn.between(own, wanted or self.model.configuration.orientation or own)
 
-    def _logits(self, image: Image, progress: Progress | None, cancelled: Cancelled | None):
+    def _logits(self, image: Image, progress: Progress | None, cancelled: CancelCheck | None):
         import torch
 
         array, placement = preprocess(image, self.model.configuration)

@@ -56,6 +56,11 @@ class Configuration:
     def dimensions(self) -> int:
         return len(self.patch_size)
 
+    @property
+    def orientation(self) -> str | None:
+        """The orientation to which the plan's reader turns volumes; None if it gives them as they are stored."""
+        return "RAS" if self.reader.endswith("WithReorient") else None
+
     @classmethod
     def from_plans(cls, plans: Mapping[str, Any], name: str) -> Configuration:
         """Raises ModelError if the configuration is missing, incomplete, or uses what is not supported."""

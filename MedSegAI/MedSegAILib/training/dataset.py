@@ -13,6 +13,7 @@ import numpy as np
 from MedSegAICore.errors import TrainingError
 from MedSegAICore.files import read_image, read_label_map
 from MedSegAICore.image import Image, stack_channels
+from MedSegAICore.orientation import Turn
 from MedSegAILib.training.augmentation import Augmentation, sample_patch
 
 if TYPE_CHECKING:
@@ -41,6 +42,17 @@ class TrainingCase:
         if len(label_map.layers) > 1:
             raise TrainingError(f"{self.label.name} has overlapping segments; training needs one label per voxel.")
         return label_map.layers[0]
+
+    def read_turned(self, orientation: str | None) -> tuple[Image, np.ndarray]:
+        """Image and labels, turned to an orientation such as RAS; None leaves them as they are stored.
+
+        Raises TrainingError if the two do not have the same shape.
+        """
+        image, labels = self.read_image(), self.read_labels()
+        if labels.shape != image.grid.shape:
+            raise TrainingError(f"The label file has shape {labels.shape}, but the image {image.grid.shape}.")
+        turn = Turn.between(image.grid.orientation, orientation or image.grid.orientation)
+        return Image(turn.array(image.array), turn.grid(image.grid), image.meta), turn.array(labels)
 
 
 @dataclass(frozen=True)

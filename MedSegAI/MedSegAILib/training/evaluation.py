@@ -35,25 +35,29 @@ class Score:
 def evaluate(
     predictor: Predictor, cases: Sequence[TrainingCase], progress: Callable[[float, str], None] | None = None
 ) -> list[Score]:
-    """Segment every case and compare each structure with the case's label file."""
+    """Segment every case and compare each structure with the case's label file, but for voxels labeled ``ignore``."""
+    ignore = predictor.model.dataset["labels"].get("ignore")
     scores = []
     for number, case in enumerate(cases, start=1):
         result = predictor.segment(case.read_image())
-        scores += compare(case.id, result.label_map, case.read_labels())
+        scores += compare(case.id, result.label_map, case.read_labels(), ignore)
         if progress:
             progress(number / len(cases), f"evaluated {case.id}")
     return scores
 
 
-def compare(case_id: str, test: LabelMap, reference: np.ndarray) -> list[Score]:
-    """Compare a segmentation with a reference array (K, J, I) that uses the same label values."""
+def compare(case_id: str, test: LabelMap, reference: np.ndarray, ignore: int | None = None) -> list[Score]:
+    """Compare a segmentation with a reference array (K, J, I) that uses the same label values.
+
+    Voxels whose reference is ``ignore`` count for nothing.
+    """
     # Not at the top: in Slicer's developer mode the metrics package is not on the path yet when this module loads.
     from MedSegAIMetricsLib.overlap import dice
     from MedSegAIMetricsLib.surface import hausdorff_percentile_voxelcenter_maxdir_mm
 
     scores = []
     for label in test.labels:
-        ours, theirs = test.mask(label), reference == label.value
+        ours, theirs = test.mask(label) & (reference != ignore), reference == label.value
         scores.append(
             Score(
                 case_id,

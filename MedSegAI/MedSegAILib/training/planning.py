@@ -24,6 +24,8 @@ MAX_BATCH_FRACTION = 0.05  # of all voxels of the data set that one batch may se
 REFERENCE_BATCH = {2: 12, 3: 2}
 NONZERO_FRACTION_FOR_MASK = 0.75
 INTENSITY_SAMPLES = 10_000
+# nnU-Net's names: volumes as they are stored, or turned to RAS first.
+READER, REORIENTING_READER = "SimpleITKIO", "SimpleITKIOWithReorient"
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,14 @@ def make_plans(
     max_patch_voxels: int | None = None,
     residual: bool = False,
     convolutions: tuple[int, int] = (2, 2),
+    reader: str = READER,
 ) -> dict[str, Any]:
     """The plan as nnU-Net v2 writes it (``plans.json``), with one configuration, ``3d_fullres`` or ``2d``.
 
     ``patch_size`` (voxels of the target spacing, KJI; 2D: JI) and ``batch_size`` override the rules.
     ``max_patch_voxels`` bounds the patch: a smaller one trains on a CPU. ``convolutions``: per stage of the encoder and
-    of the decoder; ignored by a residual encoder, whose stages have 1, 3, 4, 6, 6 … blocks.
+    of the decoder; ignored by a residual encoder, whose stages have 1, 3, 4, 6, 6 … blocks. ``reader``: nnU-Net's name
+    of how images are read, READER or REORIENTING_READER.
     Raises TrainingError if there is no case or the patch is too small for the network.
     """
     if not fingerprints:
@@ -101,7 +105,7 @@ def make_plans(
             float(s) for s in np.median([f.spacing for f in fingerprints], axis=0)
         ],
         "original_median_shape_after_transp": [int(n) for n in np.median([f.shape for f in fingerprints], axis=0)],
-        "image_reader_writer": "SimpleITKIO",
+        "image_reader_writer": reader,
         "transpose_forward": [0, 1, 2],
         "transpose_backward": [0, 1, 2],
         "experiment_planner_used": "MedSegAI",

@@ -48,16 +48,14 @@ def prepare(
 
 
 def _prepare(case: TrainingCase, configuration: Configuration, values: tuple[int, ...]):
-    image, labels = case.read_image(), case.read_labels()
-    if labels.shape != image.grid.shape:
-        raise TrainingError(f"the label file has shape {labels.shape}, but the image {image.grid.shape}.")
+    image, labels = case.read_turned(configuration.orientation)
     unknown = sorted(set(np.unique(labels).tolist()) - set(values))
     if unknown:
-        raise TrainingError(f"the label file holds {unknown[0]}, but the data set knows {list(values)}.")
+        raise TrainingError(f"The label file holds {unknown[0]}, but the data set knows {list(values)}.")
     if image.channels != len(configuration.normalizations):
-        raise TrainingError(f"it has {image.channels} channels, but the plan {len(configuration.normalizations)}.")
+        raise TrainingError(f"It has {image.channels} channels, but the plan {len(configuration.normalizations)}.")
     if not np.isfinite(image.array).all():
-        raise TrainingError("the image holds NaN or infinite voxels.")
+        raise TrainingError("The image holds NaN or infinite voxels.")
     array, placement = preprocess(image, configuration)
     return array.numpy(), prepare_labels(labels, placement, values)
 

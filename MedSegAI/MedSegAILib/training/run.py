@@ -22,7 +22,7 @@ from MedSegAILib.models.folder import ModelFolder
 from MedSegAILib.models.plans import Configuration
 from MedSegAILib.training.dataset import PreparedCase, RawDataset, make_folds, open_dataset
 from MedSegAILib.training.evaluation import evaluate, write_evaluation
-from MedSegAILib.training.planning import Fingerprint, make_plans
+from MedSegAILib.training.planning import READER, REORIENTING_READER, Fingerprint, make_plans
 from MedSegAILib.training.preparation import prepare
 from MedSegAILib.training.settings import TrainingSettings
 
@@ -103,8 +103,8 @@ def train(
     trainer.run(report, cancelled)
     if validation_ids:
         report(1.0, f"measuring fold {fold} on its {len(validation_ids)} validation cases")
-        scores = evaluate(Predictor(ModelFolder.open(output), settings.device, folds=[str(fold)]),
-                          dataset.select(validation_ids).cases)  # fmt: skip
+        predictor = Predictor(ModelFolder.open(output), settings.device, folds=[str(fold)])
+        scores = evaluate(predictor, dataset.select(validation_ids).cases)
         write_evaluation(output / f"fold_{fold}", "validation", scores)
     return ModelFolder.open(output)
 
@@ -152,7 +152,10 @@ def _validation(cases: Sequence[PreparedCase], configuration: Configuration, cla
                 winner = logits.argmax(0).cpu().numpy()
                 masks = [winner == number for number in range(1, len(classes.values))]
             values = classes.values if classes.regions else classes.values[1:]
-            scores.append([dice(np.isin(case.labels, v), mask) for v, mask in zip(values, masks, strict=True)])
+            counted = case.labels != classes.ignore
+            scores.append(
+                [dice(np.isin(case.labels, v), mask & counted) for v, mask in zip(values, masks, strict=True)]
+            )
         return dict(zip(classes.foreground, np.mean(scores, axis=0).tolist(), strict=True))
 
     return validate
@@ -238,11 +241,14 @@ def _plans(
     if path.is_file():
         return json.loads(path.read_text(encoding="utf-8"))
     random = np.random.default_rng(0)
-    fingerprints = [Fingerprint.of(case.read_image(), case.read_labels(), random) for case in visible.cases]
+    # A network sees arrays, not patients: if cases are stored in several orientations, all are turned to one.
+    mixed = len({case.read_image().grid.orientation for case in visible.cases}) > 1
+    turned = (case.read_turned("RAS" if mixed else None) for case in visible.cases)
+    fingerprints = [Fingerprint.of(image, labels, random) for image, labels in turned]
     plans = make_plans(
         dataset.name, fingerprints, dataset.description, dimensions=options.dimensions, patch_size=options.patch_size,
         batch_size=batch_size, base_features=options.base_features, max_patch_voxels=options.max_patch_voxels,
-        residual=options.residual, convolutions=options.convolutions,
+        residual=options.residual, convolutions=options.convolutions, reader=REORIENTING_READER if mixed else READER,
     )  # fmt: skip
     write_json(output / "dataset.json", {**dataset.description, "numTraining": len(visible.cases)})
     write_json(path, plans)

@@ -34,6 +34,14 @@ def test_empty_masks_follow_the_convention():
     assert math.isnan(one.hd95_voxelcenter_maxdir_mm)
 
 
+def test_ignored_voxels_count_for_nothing():
+    ours, theirs = np.zeros((1, 1, 4), np.uint8), np.zeros((1, 1, 4), np.uint8)
+    ours[0, 0], theirs[0, 0] = [1, 1, 1, 0], [1, 9, 9, 0]
+    label_map = LabelMap(ours, Grid((1, 1, 4), np.eye(4)), [Label(1, "x", "x")])
+    assert compare("a", label_map, theirs)[0].dice == 0.5
+    assert compare("a", label_map, theirs, ignore=9)[0].dice == 1
+
+
 def scores(*dice, distances=None):
     distances = distances or [1.0] * len(dice)
     return [Score(str(n), "x", d, h, 1, 1) for n, (d, h) in enumerate(zip(dice, distances, strict=True))]

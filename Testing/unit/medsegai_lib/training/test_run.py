@@ -1,6 +1,7 @@
 """From a folder of images and labels to a measured model folder that the rest of the program opens."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -92,9 +93,22 @@ def test_other_data_is_not_mixed_into_a_model(balls, trained, tmp_path):
         train(tmp_path, trained, settings=SETTINGS, fold=1, **OPTIONS)
 
 
-def test_every_unusable_case_is_named_at_once(balls, tmp_path):
-    import shutil
+def test_cases_of_several_orientations_are_all_turned_to_one(balls, tmp_path):
+    shutil.copytree(balls, tmp_path / "data")
+    for kind in ("images", "labels"):
+        path = str(tmp_path / "data" / kind / "ball_2.nii.gz")
+        sitk.WriteImage(sitk.DICOMOrient(sitk.ReadImage(path), "SRA"), path)
+    model = train(tmp_path / "data", tmp_path / "out", settings=SETTINGS, **{**OPTIONS, "hold_out": 0})
+    assert model.configuration.orientation == "RAS"
+    scores = []
+    for number in (2, 3):
+        labels = Predictor(model, "cpu").segment(read_image(tmp_path / f"data/images/ball_{number}.nii.gz")).label_map
+        truth = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"data/labels/ball_{number}.nii.gz")))
+        scores.append(2 * (labels.array & truth).sum() / (labels.array.sum() + truth.sum()))
+    assert min(scores) > 0.8
 
+
+def test_every_unusable_case_is_named_at_once(balls, tmp_path):
     shutil.copytree(balls, tmp_path / "data")
     for number in (1, 4):
         sitk.WriteImage(
