@@ -12,7 +12,7 @@ from MedSegAICore.resources import resource
 from MedSegAICore.text import format_volume
 from MedSegAILib.commands import segment
 from MedSegAILib.commands.status import DONE
-from MedSegAILib.commands.terminal import ProgressLine
+from MedSegAILib.commands.terminal import say
 
 MODEL = "hippocampus"
 
@@ -73,7 +73,7 @@ def _print_rows(sample: dict, report: segment.Report):
 
 def _draw(image: Path, segmentation: Path, picture: Path) -> Path:
     """Slicer's own views of the volume and its segmentation, rendered without a window."""
-    ProgressLine.say("Drawing the picture ...")
+    say("Drawing the picture ...")
     from MedSegAICore.headless import start
     from MedSegAICore.headless_views import save_overview_png
 

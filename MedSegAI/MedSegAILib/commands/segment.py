@@ -17,7 +17,7 @@ from MedSegAICore.text import format_volume
 from MedSegAILib.commands.cases import Case, find_cases
 from MedSegAILib.commands.record import CaseFiles
 from MedSegAILib.commands.status import DONE, SOME_FAILED
-from MedSegAILib.commands.terminal import ProgressLine
+from MedSegAILib.commands.terminal import ProgressLine, say
 
 if TYPE_CHECKING:
     from MedSegAILib.inference.prediction import Predictor
@@ -85,7 +85,6 @@ def run_cases(arguments: argparse.Namespace) -> list[Report]:
 
     model = ModelLibrary().find(arguments.model)
     _make_folder(arguments.output)
-    say = ProgressLine.say
     cases = find_cases(arguments.inputs, len(model.channel_names), model.card, say)
     predictor = Predictor(model, arguments.device, mirroring=arguments.mirroring, folds=arguments.folds)
     reports: list[Report] = []

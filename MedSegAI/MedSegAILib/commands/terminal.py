@@ -6,12 +6,19 @@ import sys
 
 
 class ProgressLine:
-    """A bar on a terminal, through tqdm; on anything else nothing but what ``say`` prints. Use as ``with`` block."""
+    """A bar on a terminal while its ``with`` block runs; elsewhere, or without tqdm (as in Slicer), nothing."""
 
     def __init__(self, title: str):
         self.title, self._bar = title, None
 
     def __enter__(self) -> ProgressLine:
+        if sys.stderr.isatty():
+            try:
+                from tqdm import tqdm
+            except ImportError:
+                return self
+            layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
+            self._bar = tqdm(total=1.0, desc=self.title, bar_format=layout, leave=False, file=sys.stderr)
         return self
 
     def __exit__(self, *_):
@@ -20,19 +27,11 @@ class ProgressLine:
 
     def __call__(self, fraction: float, message: str):
         """Progress of 0..1, as the libraries report it."""
-        if not sys.stderr.isatty():
-            return
-        if self._bar is None:
-            from tqdm import tqdm
+        if self._bar is not None:
+            self._bar.set_postfix_str(message, refresh=False)
+            self._bar.update(max(0.0, min(1.0, fraction) - self._bar.n))
 
-            layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
-            self._bar = tqdm(total=1.0, desc=self.title, bar_format=layout, leave=False, file=sys.stderr)
-        self._bar.set_postfix_str(message, refresh=False)
-        self._bar.update(max(0.0, min(1.0, fraction) - self._bar.n))
 
-    @staticmethod
-    def say(text: str):
-        """A line that stays, above the bar if there is one."""
-        from tqdm import tqdm
-
-        tqdm.write(text, file=sys.stderr)
+def say(text: str):
+    """A line that stays, on standard error: standard output is for results."""
+    print(text, file=sys.stderr, flush=True)

@@ -20,7 +20,7 @@ SHIFT = [[1, 0, 0, 3], [0, 1, 0, -2], [0, 0, 1, 4], [0, 0, 0, 1]]
 TILT = np.block([[rotation(10, 20, -30), np.array([[4], [5], [-6]])], [np.zeros((1, 3)), np.ones((1, 1))]])
 TERMINOLOGY = (
     "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure~"
-    "SCT^5928000^Hippocampus~^^~Anatomic codes - DICOM master list~^^~^^"
+    "SCT^5366008^Hippocampus~^^~Anatomic codes - DICOM master list~^^~^^"
 )
 PARENTS = {
     "no transform": lambda slicer: None,
