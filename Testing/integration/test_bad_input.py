@@ -94,10 +94,10 @@ def test_a_whole_brain_for_a_model_of_crops_is_warned_of_and_refused_if_strict(c
     model = make_model_folder(tmp_path / "coarse", card={"input": CROP}, spacing=(6.0, 4.0, 4.0))
     brain = write(tmp_path / "brain.nii.gz", noise((22, 256, 256)), (0.9, 0.9, 6.5))
     line = refused(capsys, model, tmp_path, brain, "--strict")
-    assert "spacing is 6.5 mm (inferior-superior)" in line
-    assert "extent is 230.4 mm (right-left)" in line
+    assert "The spacing is 0.9 x 0.9 x 6.5 mm, but Random weights is for 0.8-1.2 x 0.8-1.2 x 0.8-1.2 mm" in line
+    assert "The extent is 230 x 230 x 143 mm, but Random weights is for 28-50 x 36-66 x 20-54 mm" in line
     assert main(command(brain, model, tmp_path / "out")) == 0
-    assert "warning: The spacing is 6.5 mm" in capsys.readouterr().err
+    assert "warning: The spacing is 0.9 x 0.9 x 6.5 mm" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", ["truncated", "malicious", "missing", "other"])

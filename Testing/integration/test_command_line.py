@@ -166,7 +166,8 @@ def test_when_no_series_fits_each_is_listed_with_what_speaks_against_it(model, t
     assert segment(model, tmp_path / "out", tmp_path / "study", "--json") == 1
     error = reports_of(capsys)[0]["error"]
     assert "no series fits" in error
-    assert "The extent is 64 mm (right-left)" in error
+    assert "extent 10-40 x 10-40 x 10-40 mm (right-left x anterior-posterior x inferior-superior)" in error
+    assert error.count("does not fit: extent 64 x 64 x 5 mm") == 2
 
 
 def test_the_description_decides_between_series_of_equal_size(model, tmp_path, capsys):

@@ -103,7 +103,7 @@ def test_warnings_are_shown(volume, widget, models, tmp_path, medsegai, monkeypa
     monkeypatch.setattr(medsegai.MedSegAILogic, "listModels", lambda self: [ModelFolder.open(thick)])
     widget.panel.fillModels()
     widget.ui.applyButton.click()
-    assert "Warning: The spacing is 1 mm" in widget.ui.statusLabel.text
+    assert "Warning: The spacing is 1 x 1 x 1 mm" in widget.ui.statusLabel.text
 
 
 def test_an_error_is_shown_in_the_panel_and_nothing_is_written(widget, medsegai):

@@ -40,6 +40,15 @@ class ExpectedInput:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """Something about a volume, as it was found and as the card expects it."""
+
+    what: str
+    found: str
+    expected: str
+
+
+@dataclass(frozen=True)
 class Performance:
     """One measured figure. ``cases`` says on which cases; ``ci95`` is the 95 % interval of the mean over them."""
 
@@ -110,25 +119,24 @@ class ModelCard:
 
     def check(self, image: Image) -> list[str]:
         """Sentences that name what of the image differs from what the model was made for; empty if nothing does."""
-        return self.check_geometry(image.grid, str(image.meta.get("modality") or ""))
+        differences = self.differences(image.grid, str(image.meta.get("modality") or ""))
+        return [f"The {d.what} is {d.found}, but {self.title} is for {d.expected}." for d in differences]
 
-    def check_geometry(self, grid: Grid, modality: str = "") -> list[str]:
-        """As ``check``, before the voxels are read; an unknown modality (empty) is not held against the image."""
-        expected, differences = self.input, []
+    def differences(self, grid: Grid, modality: str = "") -> list[Difference]:
+        """What of a volume differs, before its voxels are read; an unknown modality (empty) is not held against it."""
+        expected, found = self.input, []
         if expected.modality and modality and modality not in expected.modality:
-            differences.append(f"The modality is {modality}; {self.title} is for {' or '.join(expected.modality)}.")
-        spacing = grid.spacing_ijk
-        extent = [s * n for s, n in zip(spacing, grid.shape[::-1], strict=True)]
+            found.append(Difference("modality", modality, " or ".join(expected.modality)))
+        spacing = _along_patient_axes(grid, grid.spacing_ijk)
+        extent = [s * n for s, n in zip(spacing, _along_patient_axes(grid, grid.shape[::-1]), strict=True)]
         for what, values, ranges in (
             ("spacing", spacing, expected.spacing_mm), ("extent", extent, expected.extent_mm),
         ):  # fmt: skip
-            along = _along_patient_axes(grid, values)
-            for axis, value, (low, high) in zip(PATIENT_AXES, along, ranges, strict=False):
-                if not low <= value <= high:
-                    differences.append(
-                        f"The {what} is {value:.4g} mm ({axis}); {self.title} is for {low:g} to {high:g} mm."
-                    )
-        return differences
+            if ranges and not all(low <= value <= high for value, (low, high) in zip(values, ranges, strict=True)):
+                wanted = " x ".join(f"{low:g}-{high:g}" for low, high in ranges)
+                axes = " x ".join(PATIENT_AXES)
+                found.append(Difference(what, " x ".join(f"{v:.3g}" for v in values) + " mm", f"{wanted} mm ({axes})"))
+        return found
 
 
 def _along_patient_axes(grid: Grid, values_ijk: Sequence[float]) -> list[float]:

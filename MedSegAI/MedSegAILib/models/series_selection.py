@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from MedSegAICore.dicom import DicomSeries
 from MedSegAICore.errors import InputError
-from MedSegAILib.models.card import ModelCard
+from MedSegAILib.models.card import Difference, ModelCard
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def choose_series(found: Sequence[DicomSeries], card: ModelCard | None, where: s
             f"{where} holds {len(usable)} image series, and the model has no card that says which one it is for. "
             f"Give the folder of one series:{_listed(usable, {})}"
         )
-    objections = {series.uid + series.part: card.check_geometry(series.grid, series.modality) for series in usable}
+    objections = {series.uid + series.part: card.differences(series.grid, series.modality) for series in usable}
     fitting = [series for series in usable if not objections[series.uid + series.part]]
     rule = "modality, spacing and extent"
     if len(fitting) > 1:
@@ -48,9 +48,11 @@ def choose_series(found: Sequence[DicomSeries], card: ModelCard | None, where: s
     if len(fitting) == 1:
         return Choice(fitting[0], f"of {len(usable)} image series only it fits {card.title} by {rule}")
     verdict = f"{len(fitting)} series fit" if fitting else "no series fits"
+    expected = {d.what: d.expected for differences in objections.values() for d in differences}
+    wanted = "; ".join(f"{what} {value}" for what, value in expected.items())
     raise InputError(
-        f"{where} holds {len(usable)} image series, but {verdict} what {card.title} is for. Give the folder of the "
-        f"right one:{_listed(usable, objections)}"
+        f"{where} holds {len(usable)} image series, but {verdict} what {card.title} is for"
+        f"{f' ({wanted})' if wanted else ''}. Give the folder of the right one:{_listed(usable, objections)}"
     )
 
 
@@ -58,9 +60,10 @@ def _description_fits(series: DicomSeries, card: ModelCard) -> bool:
     return any(re.search(pattern, series.description, re.IGNORECASE) for pattern in card.input.series_descriptions)
 
 
-def _listed(usable: Sequence[DicomSeries], objections: dict[str, list[str]]) -> str:
+def _listed(usable: Sequence[DicomSeries], objections: dict[str, list[Difference]]) -> str:
+    """One line a series: what it is, and what of it does not fit."""
     lines = []
     for series in usable:
-        against = " ".join(objections.get(series.uid + series.part, ()))
-        lines.append(f"\n  {series}" + (f"  ({against})" if against else ""))
+        against = ", ".join(f"{d.what} {d.found}" for d in objections.get(series.uid + series.part, ()))
+        lines.append(f"\n  {series}" + (f"  does not fit: {against}" if against else ""))
     return "".join(lines)

@@ -97,10 +97,13 @@ def test_a_fitting_crop_has_no_differences_in_any_orientation(content):
 
 def test_a_whole_brain_is_told_what_differs_with_values(content):
     differences = ModelCard.from_dict(content).check(image((22, 512, 512), (0.45, 0.45, 6.5), modality="CT"))
-    assert differences[0] == "The modality is CT; Random weights is for MR."
-    assert "The spacing is 6.5 mm (inferior-superior); Random weights is for 0.8 to 1.2 mm." in differences
-    assert "The extent is 230.4 mm (right-left); Random weights is for 28 to 50 mm." in differences
-    assert len(differences) == 7
+    assert differences == [
+        "The modality is CT, but Random weights is for MR.",
+        "The spacing is 0.45 x 0.45 x 6.5 mm, but Random weights is for 0.8-1.2 x 0.8-1.2 x 0.8-1.2 mm "
+        "(right-left x anterior-posterior x inferior-superior).",
+        "The extent is 230 x 230 x 143 mm, but Random weights is for 28-50 x 36-66 x 20-54 mm "
+        "(right-left x anterior-posterior x inferior-superior).",
+    ]
 
 
 def test_text_that_is_not_json_names_the_file(tmp_path):
