@@ -213,8 +213,8 @@ def test_a_volume_that_the_card_does_not_expect_is_warned_about_or_refused(scene
     with caplog.at_level(logging.WARNING):
         node = logic.segment(volume, model)
     assert any("1.5 mm" in warning for warning in logic.warnings(node))
-    assert "thick: The spacing is" in caplog.text
-    with pytest.raises(ProtocolError, match=r"is 1\.5 mm"):
+    assert "thick: The spacing is 1 x 1 x 1.5 mm" in caplog.text
+    with pytest.raises(ProtocolError, match=r"is 1 x 1 x 1\.5 mm"):
         logic.segment(volume, model, strict=True)
 
 
