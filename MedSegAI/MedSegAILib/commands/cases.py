@@ -86,7 +86,7 @@ def _dicom_folder(path: Path, card: ModelCard | None, say: Callable[[str], None]
 
 def _study(name: str, found: Sequence[DicomSeries], card: ModelCard | None, say: Callable[[str], None]) -> Case:
     def read() -> Image:
-        choice = choose_series(found, card, f"the study {name}")
+        choice = choose_series(found, card, f"The study {name}")
         say(f"{name}: series {choice.series} was chosen: {choice.reason}.")
         return read_series(choice.series)
 

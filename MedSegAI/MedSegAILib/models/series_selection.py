@@ -24,12 +24,12 @@ def choose_series(found: Sequence[DicomSeries], card: ModelCard | None, where: s
 
     A series fits by modality, spacing and extent. If several fit, the card's patterns for series descriptions decide.
     The only image series of a study is taken in any case; ``ModelCard.check`` then says what is wrong with it.
-    ``where``: what to call the study in messages.
+    ``where``: what to call the study at the beginning of a message.
     Raises InputError that lists every series with what speaks against it, if none or several fit.
     """
     usable = [series for series in found if not series.unusable]
     if len(usable) == 1:
-        return Choice(usable[0], f"it is the only image series of {where}")
+        return Choice(usable[0], "it is the only image series there")
     if not usable:
         listed = "".join(f"\n  {series}" for series in found)
         raise InputError(f"{where} holds no DICOM series that can be used as an image:{listed}")
