@@ -127,6 +127,7 @@ def test_a_damaged_or_dangerous_checkpoint(capsys, tmp_path, damage):
         "other": "do not fit",
     }
     assert expected[damage] in lines[0]
+    assert not (tmp_path / "out").exists()
     assert not marker.exists()
 
 

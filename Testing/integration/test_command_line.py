@@ -69,7 +69,9 @@ def test_finished_cases_are_skipped_until_something_changes(model, tmp_path, cap
     assert reports_of(capsys)[0]["status"] == "done"
     write_volume(tmp_path / "head.nii.gz", seed=1)
     segment(model, output, volume, "--json")
-    assert reports_of(capsys)[0]["status"] == "done"
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)[0]["status"] == "done"
+    assert "the result of an earlier run, with another input or other settings, is replaced" in captured.err
     (output / "head.seg.nrrd").unlink()
     segment(model, output, volume, "--json")
     assert reports_of(capsys)[0]["status"] == "done"

@@ -84,9 +84,9 @@ def run_cases(arguments: argparse.Namespace) -> list[Report]:
     from MedSegAILib.models.library import ModelLibrary
 
     model = ModelLibrary().find(arguments.model)
-    _make_folder(arguments.output)
-    cases = find_cases(arguments.inputs, len(model.channel_names), model.card, say)
     predictor = Predictor(model, arguments.device, mirroring=arguments.mirroring, folds=arguments.folds)
+    cases = find_cases(arguments.inputs, len(model.channel_names), model.card, say)
+    _make_folder(arguments.output)
     reports: list[Report] = []
     try:
         for number, case in enumerate(cases, start=1):
@@ -109,6 +109,8 @@ def _run_case(case: Case, predictor: Predictor, arguments: argparse.Namespace, p
         if not arguments.overwrite and (found := files.finished(request)) is not None:
             return Report(case.name, "skipped", str(files.output), found["volumes_ml"], warnings=found["warnings"])
         files.check_may_write()
+        if files.output.exists() and not arguments.overwrite:
+            say(f"{case.name}: the result of an earlier run, with another input or other settings, is replaced.")
         result = predictor.segment(
             image, probabilities=arguments.probabilities, strict=arguments.strict, progress=progress
         )
