@@ -6,10 +6,22 @@ Same arguments, same results and same exit status as ``medsegai``; plain Python 
 """
 
 import sys
+import traceback
 from pathlib import Path
+
+CRASHED = 70  # EX_SOFTWARE of sysexits.h: a mistake of the program, unlike the statuses of medsegai
 
 
 def run() -> int:
+    """The exit status, whatever happens: after an exception Slicer would wait for ever without a window."""
+    try:
+        return run_command()
+    except BaseException:
+        traceback.print_exc()
+        return CRASHED
+
+
+def run_command() -> int:
     # In a source checkout the packages lie in the folder above; an installed extension has them on the path already.
     module_folder = Path(__file__).resolve().parents[1]
     for folder in (module_folder, module_folder.parent / "MedSegAIMetrics"):

@@ -137,6 +137,13 @@ def test_an_output_folder_that_cannot_be_made(capsys, model, tmp_path):
     assert "cannot be made" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a folder that even root cannot write to")
+def test_an_output_folder_that_is_not_writable_is_found_before_the_work(capsys, model, tmp_path):
+    assert main(command(write(tmp_path / "x.nii.gz", noise()), model, "/sys/kernel")) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "The output folder /sys/kernel cannot be written to" in line
+
+
 def environment():
     folders = [REPOSITORY / "MedSegAI", REPOSITORY / "MedSegAIMetrics"]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders)), "PYTHONUNBUFFERED": "1"}
@@ -155,7 +162,7 @@ def test_a_full_disk_fails_the_case_and_leaves_nothing(model, tmp_path):
         env=environment(), preexec_fn=limit, capture_output=True, text=True,
     )  # fmt: skip
     assert run.returncode == 1
-    assert "cannot be written" in run.stderr
+    assert f"{tmp_path / 'out/x.seg.nrrd'} cannot be written" in run.stderr
     assert list((tmp_path / "out").iterdir()) == []
 
 

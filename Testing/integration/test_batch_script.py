@@ -1,5 +1,6 @@
 """The script for `Slicer --python-script` does what the command does, to the byte."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -60,16 +61,31 @@ def test_label_arrays_are_equal_to_the_byte(results):
         assert one.labels == other.labels
 
 
+def load_script():
+    specification = importlib.util.spec_from_file_location("medsegai_batch", SCRIPT)
+    script = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(script)
+    return script
+
+
 def test_in_slicer_the_status_goes_to_the_application(monkeypatch):
     """Slicer goes on after a script unless it is told to exit; the stand-in records what it is told."""
-    import importlib.util
     from types import SimpleNamespace
 
     told = []
     stand_in = SimpleNamespace(app=SimpleNamespace(exit=None), util=SimpleNamespace(exit=told.append))
     monkeypatch.setitem(sys.modules, "slicer", stand_in)
-    specification = importlib.util.spec_from_file_location("medsegai_batch", SCRIPT)
-    script = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(script)
-    script.finish(1)
+    load_script().finish(1)
     assert told == [1]
+
+
+def test_a_mistake_of_the_program_still_ends_slicer(monkeypatch, capsys):
+    """After an exception in a script Slicer would wait for ever, without a window that could be closed."""
+    import MedSegAILib.commands
+
+    def fail(_):
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(MedSegAILib.commands, "main", fail)
+    assert load_script().run() == 70
+    assert "a mistake" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from fixtures_dicom import write_series
 from fixtures_models import make_model_folder
+from MedSegAICore import VERSION
 from MedSegAICore.files import read_label_map, read_metadata, write_segmentation
 from MedSegAICore.image import LabelMap
 from MedSegAILib.commands import main
@@ -54,6 +55,7 @@ def test_a_file_gives_a_segmentation_and_a_record_that_agree(model, tmp_path, ca
     assert label_map.volumes_ml() == pytest.approx(report["volumes_ml"])
     assert [label.name for label in label_map.labels] == ["Front part", "Back part"]
     assert record["provenance"]["model"]["id"] == "random"
+    assert record["provenance"]["software"]["medsegai"] == VERSION
     assert json.loads(read_metadata(tmp_path / "out/head.seg.nrrd")["MedSegAI.Provenance"]) == record["provenance"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["head.json", "head.seg.nrrd"]
 
@@ -269,3 +271,8 @@ def test_a_device_that_is_not_here_has_status_2(model, tmp_path, capsys):
         == 2
     )
     assert "cuda:77 was asked for" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_program(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"medsegai {VERSION}\n"

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from MedSegAICore.dicom import DicomSeries, find_series, read_series
-from MedSegAICore.errors import InputError
+from MedSegAICore.errors import InputError, MedSegAIError
 from MedSegAICore.files import IMAGE_SUFFIXES, read_image
 from MedSegAICore.image import Image, stack_channels
 from MedSegAILib.models.card import ModelCard
 from MedSegAILib.models.series_selection import choose_series
 
 CHANNEL_NUMBER = re.compile(r"(.+)_(\d{4})")  # nnU-Net's name of a channel's file: case_0000
+RESULT_ENDINGS = (".seg.nrrd", "_probabilities.nrrd")  # of earlier runs into the same folder
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,14 @@ def find_cases(inputs: Sequence[Path], channels: int, card: ModelCard | None, sa
     """One case per image file, group of channel files, or DICOM study in the inputs; names are made unique.
 
     An input that cannot be used becomes a case whose ``read`` raises the reason, so that the others still run.
-    ``say`` is told which series of a study was chosen and why.
+    ``say`` is told which series of a study was chosen and why, and what of a folder was left out.
     """
-    cases = [case for path in inputs for case in _cases_of(Path(path), channels, card, say)]
+    cases: list[Case] = []
+    for is_folder, paths in groupby(map(Path, inputs), key=Path.is_dir):
+        if is_folder:
+            cases += [case for path in paths for case in _folder(path, channels, card, say)]
+        else:
+            cases += _image_files(list(paths), channels)
     unique, taken = [], set()
     for case in cases:
         name, number = case.name, 2
@@ -44,27 +51,48 @@ def find_cases(inputs: Sequence[Path], channels: int, card: ModelCard | None, sa
     return unique
 
 
-def _cases_of(path: Path, channels: int, card: ModelCard | None, say: Callable[[str], None]) -> Iterator[Case]:
-    if not path.is_dir():
-        yield Case(_stem(path), lambda: read_image(path))
-        return
-    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".") and _is_image(p))
-    if files:
-        yield from _image_files(files, channels)
-        return
-    yield from _dicom_folder(path, card, say)
+def _folder(path: Path, channels: int, card: ModelCard | None, say: Callable[[str], None]) -> list[Case]:
+    try:
+        entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+        images = [entry for entry in entries if entry.is_file() and _is_image(entry)]
+        results = [image for image in images if image.name.lower().endswith(RESULT_ENDINGS)]
+        if results:
+            names = ", ".join(result.name for result in results[:5]) + (", ..." if len(results) > 5 else "")
+            say(f"{path}: {names} left out, they are results and not volumes.")
+        volumes = [image for image in images if image not in results]
+        if not volumes:
+            return list(_dicom_folder(path, card, say))
+        if any(entry.is_dir() for entry in entries):
+            say(f"{path}: only its image files are taken; sub-folders must be given by themselves.")
+        return list(_image_files(volumes, channels))
+    except OSError as error:
+        return [_failing(path.resolve().name, f"{path} cannot be read: {error.strerror or error}.")]
+    except MedSegAIError as error:
+        return [_failing(path.resolve().name, str(error))]
 
 
 def _image_files(files: Sequence[Path], channels: int) -> Iterator[Case]:
     """One case per file, or per group of ``case_0000``, ``case_0001`` … for a model of several channels."""
-    groups: dict[str, list[Path]] = {}
+    groups: dict[tuple[Path, str], list[Path]] = {}
     for file in files:
         numbered = CHANNEL_NUMBER.fullmatch(_stem(file))
-        one_of_one = numbered and channels == 1 and numbered[2] == "0000"
-        name = numbered[1] if numbered and (channels > 1 or one_of_one) else _stem(file)
-        groups.setdefault(name, []).append(file)
-    for name, paths in groups.items():
-        yield Case(name, lambda paths=tuple(paths): stack_channels([read_image(path) for path in paths]))
+        if numbered and channels > 1:
+            groups.setdefault((file.parent, numbered[1]), []).append(file)
+        else:
+            groups[file, numbered[1] if numbered and numbered[2] == "0000" else _stem(file)] = [file]
+    for (place, name), paths in groups.items():
+        if place in paths:
+            yield Case(name, lambda path=place: read_image(path))
+        else:
+            yield _channel_files(name, sorted(paths, key=_stem), channels)
+
+
+def _channel_files(name: str, paths: Sequence[Path], channels: int) -> Case:
+    needed = [f"{name}_{number:04d}" for number in range(channels)]
+    if [_stem(path) for path in paths] == needed:
+        return Case(name, lambda: stack_channels([read_image(path) for path in paths]))
+    found = ", ".join(path.name for path in paths)
+    return _failing(name, f"The model needs the channel files {needed[0]} to {needed[-1]}, but there are {found}.")
 
 
 def _dicom_folder(path: Path, card: ModelCard | None, say: Callable[[str], None]) -> Iterator[Case]:

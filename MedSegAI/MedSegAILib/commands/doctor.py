@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,6 +19,22 @@ from MedSegAILib.commands.status import DONE, SOME_FAILED
 
 REQUIRED = ("numpy", "scipy", "SimpleITK", "pydicom", "torch")
 OPTIONAL = {"slicer-core": "nodes and pictures without the Slicer application", "matplotlib": "plots of training runs"}
+
+DRAWING_SECONDS = 60
+DRAWING_REMEDY = "Install Mesa's EGL. On Debian and Ubuntu: apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri"
+DRAW_RED = """
+import sys, vtk
+window, renderer, image = vtk.vtkRenderWindow(), vtk.vtkRenderer(), vtk.vtkWindowToImageFilter()
+window.SetOffScreenRendering(1)
+window.SetSize(16, 16)
+renderer.SetBackground(1, 0, 0)
+window.AddRenderer(renderer)
+window.Render()
+image.SetInput(window)
+image.Update()
+print(window.GetClassName())
+sys.exit(image.GetOutput().GetScalarComponentAsFloat(8, 8, 0, 0) != 255)
+"""
 
 
 @dataclass(frozen=True)
@@ -109,17 +126,19 @@ def _verified(library, id: str) -> str:
 
 
 def _pictures() -> Finding:
-    """Pictures are an extra: without them everything else works."""
+    """Pictures are an extra, without slicer-core. A bad driver may crash, therefore the trial runs in a child."""
     try:
         metadata.version("slicer-core")
-        import vtk
-
-        window = vtk.vtkRenderWindow()
-        window.SetOffScreenRendering(1)
-        window.Render()
-        return Finding("offscreen pictures", window.GetClassName(), True)
-    except (metadata.PackageNotFoundError, ImportError):
+    except metadata.PackageNotFoundError:
         return Finding("offscreen pictures", "not possible (slicer-core is not installed)")
+    try:
+        child = subprocess.run(
+            [sys.executable, "-c", DRAW_RED], capture_output=True, text=True, timeout=DRAWING_SECONDS, check=False
+        )
+        works, window = child.returncode == 0, child.stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        works, window = False, ""
+    return Finding("offscreen pictures", window if works else "do not work", works, DRAWING_REMEDY)
 
 
 def _attempt(what: str, check: Callable[[], str]) -> Finding:

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from MedSegAICore import VERSION
 from MedSegAICore.errors import Cancelled, MedSegAIError
 from MedSegAILib.commands import demo, doctor, models, segment, train
 from MedSegAILib.commands.status import CANCELLED, SOME_FAILED, USAGE
@@ -20,6 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Segment volumes with U-Nets, and train and manage the models. Research use only.",
         epilog=f"Exit status: 0 done, {SOME_FAILED} some cases failed, {USAGE} wrong usage, {CANCELLED} Ctrl-C.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for subcommand in SUBCOMMANDS:
         subcommand.add_parser(subparsers)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from MedSegAILib.inference.prediction import Result
 
 EDITED = "It was changed after it was written and is left as it is."
+STAGED = ".staged-"  # begins the names of files that are not complete yet
 
 
 @dataclass(frozen=True)
@@ -65,22 +67,34 @@ class CaseFiles:
             )
 
     def write(self, result: Result, request: str, warnings: list[str]):
-        """Write record and results. The segmentation appears last and at once; until then the case is not finished.
+        """Write results and record. All are complete on the disk before the first of them gets its name.
 
-        Raises OutputError; then nothing of this case is left behind.
+        The segmentation gets it last: until then the case is not finished, whenever the program dies.
+        Raises OutputError; then nothing new of this case is left, and what was there before stays.
         """
-        staged = self.folder / f".staged-{self.output.name}"
+        probabilities = self.folder / f"{self.name}_probabilities.nrrd"
+        staged = {path: self.folder / f"{STAGED}{path.name}" for path in (probabilities, self.record, self.output)}
         try:
             if self.format == "seg.nrrd":
-                write_segmentation(staged, result.label_map, {PROVENANCE: json.dumps(result.provenance)})
+                write_segmentation(staged[self.output], result.label_map, {PROVENANCE: json.dumps(result.provenance)})
             else:
-                write_label_nifti(staged, result.label_map)
+                write_label_nifti(staged[self.output], result.label_map)
             if result.probabilities is not None:
-                write_image(self.folder / f"{self.name}_probabilities.nrrd", result.probabilities)
-            write_json(self.record, self._describe(result, request, warnings, _sha256(staged)))
-            os.replace(staged, self.output)
+                write_image(staged[probabilities], result.probabilities)
+            write_json(staged[self.record], self._describe(result, request, warnings, _sha256(staged[self.output])))
+            # An earlier output beside the new record would look like somebody's corrections of it.
+            self.output.unlink(missing_ok=True)
+            for final, temporary in staged.items():
+                if final != probabilities or result.probabilities is not None:
+                    os.replace(temporary, final)
+        except OutputError as error:
+            raise OutputError(str(error).replace(STAGED, "")) from error
+        except OSError as error:
+            raise OutputError(f"{self.output} cannot be written: {error.strerror or error}.") from error
         finally:
-            staged.unlink(missing_ok=True)
+            for temporary in staged.values():
+                with suppress(OSError):
+                    temporary.unlink()
 
     def _describe(self, result: Result, request: str, warnings: list[str], sha256: str) -> dict[str, Any]:
         volumes = result.label_map.volumes_ml()

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,11 +142,15 @@ def _fingerprint(image: Image, predictor: Predictor, arguments: argparse.Namespa
 
 
 def _make_folder(folder: Path):
+    """Also tries whether files can be made there, before hours of work are spent on results that cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
+        what = "written to" if folder.is_dir() else "made"
         raise OutputError(
-            f"The output folder {folder} cannot be made: {error.strerror}. Choose another one with --output."
+            f"The output folder {folder} cannot be {what}: {error.strerror}. Choose another one with --output."
         ) from error
 
 

@@ -6,11 +6,13 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from MedSegAICore import VERSION
 from MedSegAICore.image import Image
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def describe_run(image: Image, model: ModelFolder, run: Mapping[str, Any]) -> di
     """
     return {
         "model": {"id": model.id, "version": model.version, "sha256": model.checksum},
-        "software": software_versions(),
+        "software": dict(software_versions()),
         "run": dict(run),
         "input": {
             "voxels_sha256": voxels_hash(image),
@@ -53,10 +55,11 @@ def geometry_hash(image: Image) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@cache
 def software_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on; what is not installed is left out."""
-    versions = {"python": platform.python_version()}
-    for package in ("medsegai", *PACKAGES):
+    """Versions of this program, Python and the packages that results depend on; what is not installed is left out."""
+    versions = {"medsegai": VERSION, "python": platform.python_version()}
+    for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
