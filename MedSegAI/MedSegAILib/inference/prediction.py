@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +27,11 @@ from MedSegAILib.models.folder import ModelFolder
 
 Progress = Callable[[float, str], None]
 CancelCheck = Callable[[], bool]
+
+# The sum of the squares of so many voxels as a volume can have still fits into float32.
+MAX_INTENSITY = 1e12
+# How torch, which has an exception of its own for CUDA only, says that memory ran out.
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 @dataclass(frozen=True)
@@ -88,14 +94,15 @@ class Predictor:
             raise ProtocolError(f"The volume is not what the model was made for. {' '.join(differences)}")
         turn = self._turn(image)
         turned = replace(image, array=turn.array(image.array), grid=turn.grid(image.grid))
-        logits, placement = self._logits(turned, progress, cancelled)
         resampling, outputs = self.model.configuration.logits_resampling, self.model.outputs
-        labels = self.model.postprocessing.apply(to_labels(logits, placement, resampling, outputs))
-        label_map = LabelMap(np.ascontiguousarray(turn.inverse.array(labels)), image.grid, self.model.labels)
         maps = None
-        if probabilities:
-            maps = turn.inverse.array(to_probabilities(logits, placement, resampling, outputs))
-            maps = Image(np.ascontiguousarray(maps), image.grid, {"channels": [s.id for s in self.model.labels]})
+        with self._enough_memory(image):
+            logits, placement = self._logits(turned, progress, cancelled)
+            labels = self.model.postprocessing.apply(to_labels(logits, placement, resampling, outputs))
+            if probabilities:
+                maps = turn.inverse.array(to_probabilities(logits, placement, resampling, outputs))
+                maps = Image(np.ascontiguousarray(maps), image.grid, {"channels": [s.id for s in self.model.labels]})
+        label_map = LabelMap(np.ascontiguousarray(turn.inverse.array(labels)), image.grid, self.model.labels)
         warnings = [*self.warnings, *differences, *self._empty_segments(label_map)]
         provenance = describe_run(image, self.model, self._description())
         return Result(label_map, maps, provenance, warnings, time.perf_counter() - started)
@@ -107,19 +114,29 @@ class Predictor:
         return Turn.between(own, wanted or self.model.configuration.orientation or own)
 
     def _logits(self, image: Image, progress: Progress | None, cancelled: CancelCheck | None):
-        import torch
-
         array, placement = preprocess(image, self.model.configuration)
-        try:
-            logits = predict_logits(
-                self.networks, array, self.model.configuration.patch_size, outputs=len(self.model.outputs.values),
-                device=self.device, mirror_axes=self.mirror_axes, progress=progress, cancelled=cancelled,
-            )  # fmt: skip
-        except torch.OutOfMemoryError as error:
-            raise DeviceError(
-                f"{describe_device(self.device)} has not enough free memory for this volume. Choose the device cpu."
-            ) from error
+        logits = predict_logits(
+            self.networks, array, self.model.configuration.patch_size, outputs=len(self.model.outputs.values),
+            device=self.device, mirror_axes=self.mirror_axes, progress=progress, cancelled=cancelled,
+        )  # fmt: skip
         return logits, placement
+
+    @contextmanager
+    def _enough_memory(self, image: Image) -> Iterator[None]:
+        """Turns a lack of memory into a DeviceError that says how large the volume is."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not any(text in str(error).lower() for text in OUT_OF_MEMORY):
+                raise
+            shape, spacing, wanted = (
+                " x ".join(f"{n:g}" for n in numbers)
+                for numbers in (image.grid.shape, image.grid.spacing_kji, self.model.configuration.spacing)
+            )
+            raise DeviceError(
+                f"{describe_device(self.device)} has not enough memory for this volume, {shape} voxels of {spacing} mm,"
+                f" at the model's spacing, {wanted} mm. Crop the volume, check its spacing or choose another device."
+            ) from error
 
     @staticmethod
     def _empty_segments(label_map: LabelMap) -> list[str]:
@@ -156,6 +173,12 @@ def check_input(image: Image, model: ModelFolder):
         if bad:
             raise InputError(
                 f"Channel {name} has {bad} voxels that are NaN or infinite. Replace them, for example by the minimum."
+            )
+        largest = max(abs(float(channel.min())), abs(float(channel.max())))
+        if largest > MAX_INTENSITY:
+            raise InputError(
+                f"Channel {name} has intensities as large as {largest:g}, expected at most {MAX_INTENSITY:g}. Check "
+                "how the volume was read, or rescale its intensities."
             )
         if channel.min() == channel.max():
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import combinations, product
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from MedSegAICore.errors import Cancelled
+from MedSegAICore.errors import Cancelled, ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +20,7 @@ OVERLAP_STEP = 0.5  # tiles advance by half their size
 GAUSSIAN_SIGMA = 1 / 8  # of the tile
 GAUSSIAN_PEAK = 10.0
 SLICES_AT_ONCE = 8  # 2D networks see that many slices in one batch
+HALF_LIMIT = 65504 / 2  # largest number in half precision, with room for the rounding of sums
 
 
 def tile_starts(extent: Sequence[int], tile: Sequence[int], step: float = OVERLAP_STEP) -> list[list[int]]:
@@ -59,7 +61,10 @@ def predict_logits(
     ``tile``: three extents, or two for a network that sees single slices (J, I).
     ``mirror_axes``: axes of the tile along which predictions of mirrored tiles are averaged too.
     ``progress(fraction, message)`` is called after every tile; if ``cancelled()`` is true, Cancelled is raised.
+    Raises ModelError if a network answers with what is not a number.
     """
+    import torch
+
     tile = tuple(int(n) for n in tile)
     padded, inner = _pad(array, tile if len(tile) == 3 else (1, *tile))
     places = _places(padded.shape[1:], tile)
@@ -74,7 +79,7 @@ def predict_logits(
                 progress(place / count, f"tile {place} of {count}")
 
         logits = _slide(network, padded, tile, places, outputs, device, mirror_axes, report)
-        total = logits if total is None else total.add_(logits)
+        total = logits if total is None else total.to(torch.promote_types(total.dtype, logits.dtype)).add_(logits)
     return (total / len(networks))[(slice(None), *inner)].float()
 
 
@@ -88,7 +93,7 @@ def _places(shape: Sequence[int], tile: Sequence[int]) -> list[tuple[slice, ...]
 
 
 def _slide(network, padded, tile, places, outputs, device, mirror_axes, report) -> torch.Tensor:
-    """Logits (outputs, K, J, I) of one network, in half precision.
+    """Logits (outputs, K, J, I) of one network, in half precision as long as they fit.
 
     Half precision as in nnU-Net: half the memory, and the same rounding, so that the same model gives the same labels.
     Its relative error is 2^-11 per addition; only in a tile's far corners, where the weights are smallest, and where no
@@ -99,17 +104,33 @@ def _slide(network, padded, tile, places, outputs, device, mirror_axes, report) 
     weights = torch.from_numpy(gaussian_weights(tile)).to(device)
     total = torch.zeros((outputs, *padded.shape[1:]), device=device, dtype=torch.half)
     norm = torch.zeros(padded.shape[1:], device=device, dtype=torch.half)
+    largest = 0.0
     report(0)
-    with torch.inference_mode(), torch.autocast(device.type, enabled=device.type == "cuda"):
-        for number, place in enumerate(places, start=1):
-            part = (slice(None), *place)
-            piece = padded[part].to(device)
-            # Slices of a 2D network are the batch; a 3D tile is a batch of one.
-            logits = _mirrored(network, piece.transpose(0, 1) if len(tile) == 2 else piece.unsqueeze(0), mirror_axes)
-            total[part] += (logits.transpose(0, 1) if len(tile) == 2 else logits[0]) * weights
-            norm[place] += weights
-            report(number)
+    for number, place in enumerate(places, start=1):
+        part = (slice(None), *place)
+        piece = padded[part].to(device)
+        # Slices of a 2D network are the batch; a 3D tile is a batch of one.
+        batch = piece.transpose(0, 1) if len(tile) == 2 else piece.unsqueeze(0)
+        with torch.inference_mode(), torch.autocast(device.type, enabled=device.type == "cuda"):
+            logits = _mirrored(network, batch, mirror_axes)
+        largest = max(largest, _largest(logits))
+        norm[place] += weights
+        if total.dtype == torch.half and largest * float(norm[place].max()) > HALF_LIMIT:
+            total, norm = total.float(), norm.float()
+        total[part] += (logits.transpose(0, 1) if len(tile) == 2 else logits[0]) * weights
+        report(number)
     return total.div_(norm)
+
+
+def _largest(logits: torch.Tensor) -> float:
+    """The largest amount of a tile's logits. Raises ModelError if one is not a number: it would become background."""
+    largest = float(logits.abs().max())
+    if not math.isfinite(largest):
+        raise ModelError(
+            f"The model's answer is not a number ({largest}): its weights are damaged, or too large for the precision "
+            f"of {logits.device.type}. Copy the model again, or choose the device cpu."
+        )
+    return largest
 
 
 def _mirrored(network: torch.nn.Module, batch: torch.Tensor, mirror_axes: Sequence[int]) -> torch.Tensor:

@@ -6,19 +6,22 @@ its JSON schema ``Resources/Models/model_card.schema.json``.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from MedSegAICore.errors import GeometryError, ModelError
+from MedSegAICore.errors import GeometryError
 from MedSegAICore.grid import Grid
 from MedSegAICore.image import Image, Label
 from MedSegAICore.orientation import Turn
+from MedSegAICore.resources import resource
+from MedSegAILib.models.schema import check, damaged, read_json
 
 FILE_NAME = "model_card.json"
+SCHEMA_NAME = "model_card.schema.json"
 PATIENT_AXES = ("right-left", "anterior-posterior", "inferior-superior")
 REQUIRED_TEXTS = ("id", "title", "version", "license", "intended_use")
 
@@ -82,40 +85,28 @@ class ModelCard:
     @classmethod
     def read(cls, path: Path | str) -> ModelCard:
         """Raises ModelError that names the field which is missing or wrong."""
-        path = Path(path)
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(f"The model card {path} cannot be read: {error}.") from error
-        return cls.from_dict(content)
+        return cls.from_dict(read_json(Path(path)))
 
     @classmethod
     def from_dict(cls, content: Any) -> ModelCard:
         """Build a card from the content of ``model_card.json``. Raises ModelError as ``read``."""
-        if not isinstance(content, dict):
-            raise ModelError("The model card is not a JSON object.")
-        for name in REQUIRED_TEXTS:
-            if not isinstance(content.get(name), str) or not content[name].strip():
-                raise ModelError(f"The model card lacks the text {name!r}; every card must say it.")
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", content["id"]):
-            raise ModelError(
-                f"The model card's id is {content['id']!r}; use letters, digits, dots, hyphens and underscores."
-            )
-        try:
-            return cls(
-                **{name: content[name] for name in REQUIRED_TEXTS},
-                not_for=_texts(content, "not_for"),
-                limitations=_texts(content, "limitations"),
-                input=_expected_input(content.get("input", {})),
-                structures=tuple(_structure(entry) for entry in content.get("structures", ())),
-                training=dict(content.get("training", {})),
-                performance=tuple(_performance(entry) for entry in content.get("performance", ())),
-                postprocessing=dict(content.get("postprocessing", {})),
-                weights_sha256=dict(content.get("weights_sha256", {})),
-                citation=_texts(content, "citation"),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, re.error, GeometryError) as error:
-            raise ModelError(f"The model card of {content['id']} is damaged: {error!r}.") from error
+        check(content, _schema(), FILE_NAME)
+        structures = tuple(_structure(entry) for entry in content.get("structures", ()))
+        for what, used in (("id", [s.id for s in structures]), ("label", [s.value for s in structures])):
+            if len(set(used)) < len(used):
+                raise damaged(FILE_NAME, f"structures have the {what}s {used}, expected each {what} once")
+        return cls(
+            **{name: content[name] for name in REQUIRED_TEXTS},
+            not_for=tuple(content.get("not_for", ())),
+            limitations=tuple(content.get("limitations", ())),
+            input=_expected_input(content.get("input", {})),
+            structures=structures,
+            training=content.get("training", {}),
+            performance=tuple(_performance(entry) for entry in content.get("performance", ())),
+            postprocessing=content.get("postprocessing", {}),
+            weights_sha256=content.get("weights_sha256", {}),
+            citation=tuple(content.get("citation", ())),
+        )
 
     def check(self, image: Image) -> list[str]:
         """Sentences that name what of the image differs from what the model was made for; empty if nothing does."""
@@ -146,45 +137,50 @@ def _along_patient_axes(grid: Grid, values_ijk: Sequence[float]) -> list[float]:
     return [by_axis[axis] for axis in range(3)]
 
 
-def _texts(content: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    value = content.get(name, ())
-    return (value,) if isinstance(value, str) else tuple(str(text) for text in value)
+@cache
+def _schema() -> dict[str, Any]:
+    return read_json(resource("Models", SCHEMA_NAME))
 
 
 def _expected_input(entry: Mapping[str, Any]) -> ExpectedInput:
-    def ranges(name: str) -> tuple[tuple[float, float], ...]:
-        values = tuple((float(low), float(high)) for low, high in entry.get(name, ()))
-        if len(values) not in (0, 3) or any(low > high for low, high in values):
-            raise ValueError(f"{name} needs three ranges [smallest, largest], not {entry.get(name)}")
-        return values
-
-    for pattern in _texts(entry, "series_descriptions"):
-        re.compile(pattern)
+    ranges = {name: tuple((float(a), float(b)) for a, b in entry.get(name, ())) for name in ("spacing_mm", "extent_mm")}
+    for name, values in ranges.items():
+        if any(low > high for low, high in values):
+            raise damaged(FILE_NAME, f"input.{name} is {entry[name]}, expected ranges [smallest, largest]")
+    for pattern in entry.get("series_descriptions", ()):
+        try:
+            re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            fault = f"input.series_descriptions holds {pattern!r}, expected a regular expression ({error})"
+            raise damaged(FILE_NAME, fault) from error
     if orientation := entry.get("orientation"):
-        Turn.between(orientation, orientation)
+        try:
+            Turn.between(orientation, orientation)
+        except GeometryError as error:
+            fault = f"input.orientation is {orientation!r}, expected three directions such as RAS"
+            raise damaged(FILE_NAME, fault) from error
     return ExpectedInput(
-        modality=_texts(entry, "modality"),
-        protocol=str(entry.get("protocol", "")),
-        spacing_mm=ranges("spacing_mm"),
-        extent_mm=ranges("extent_mm"),
+        modality=tuple(entry.get("modality", ())),
+        protocol=entry.get("protocol", ""),
         orientation=entry.get("orientation"),
-        series_descriptions=_texts(entry, "series_descriptions"),
+        series_descriptions=tuple(entry.get("series_descriptions", ())),
+        **ranges,
     )
 
 
 def _structure(entry: Mapping[str, Any]) -> Label:
     return Label(
         value=int(entry["label"]),
-        id=str(entry["id"]),
-        name=str(entry["name"]),
+        id=entry["id"],
+        name=entry["name"],
         color=tuple(float(c) for c in entry.get("color", (0.5, 0.5, 0.5))),
-        terminology=str(entry.get("terminology", "")),
+        terminology=entry.get("terminology", ""),
     )
 
 
 def _performance(entry: Mapping[str, Any]) -> Performance:
     low, high = entry["ci95"]
     return Performance(
-        structure=str(entry["structure"]), measure=str(entry["measure"]), value=float(entry["value"]),
-        ci95=(float(low), float(high)), n=int(entry["n"]), cases=str(entry["cases"]),
+        structure=entry["structure"], measure=entry["measure"], value=float(entry["value"]),
+        ci95=(float(low), float(high)), n=int(entry["n"]), cases=entry["cases"],
     )  # fmt: skip

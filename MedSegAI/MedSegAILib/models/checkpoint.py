@@ -13,6 +13,10 @@ from MedSegAICore.errors import ModelError
 WRAPPER_PREFIXES = ("_orig_mod.", "module.")
 # How torch's messages name what a checkpoint may not hold, e.g. "GLOBAL posix.system".
 REFUSED_GLOBAL = re.compile(r"GLOBAL (\S+?)\.?\s")
+# What torch.load raises on files with changed bytes.
+DAMAGED_PICKLE = (
+    OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError, AssertionError,
+)  # fmt: skip
 
 
 def load_checkpoint(path: Path | str) -> dict[str, Any]:
@@ -38,12 +42,12 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
             f"The checkpoint {path.name} was refused and nothing of it was run: besides weights it holds "
             f"{refused[1]}. Ask its author for a checkpoint with weights only."
         ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except DAMAGED_PICKLE as error:
         raise ModelError(_damaged(path)) from error
     weights = content.get("network_weights") if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise ModelError(f"{path.name} has no 'network_weights', so it is not a checkpoint of nnU-Net v2.")
-    return {**content, "network_weights": {_bare(name): tensor for name, tensor in weights.items()}}
+    return {**content, "network_weights": {_bare(str(name)): tensor for name, tensor in weights.items()}}
 
 
 def _harmless_globals() -> list:

@@ -20,7 +20,9 @@ from MedSegAILib.models import card as model_card
 from MedSegAILib.models.architecture import build_network
 from MedSegAILib.models.card import ModelCard
 from MedSegAILib.models.checkpoint import load_checkpoint
+from MedSegAILib.models.dataset import identifiers, names_by_value, read_channels, read_labels, read_outputs
 from MedSegAILib.models.plans import Configuration
+from MedSegAILib.models.schema import check, damaged, read_json
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +30,26 @@ if TYPE_CHECKING:
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 # nnU-Net's preference among configurations of one data set, for a folder that holds several.
 CONFIGURATION_ORDER = ("3d_fullres", "3d_lowres", "2d")
+POSTPROCESSING_FILE = "postprocessing.json"
+NNUNET_POSTPROCESSING = {
+    "required": ["postprocessing_fns", "postprocessing_kwargs"],
+    "properties": {
+        "postprocessing_fns": {"type": "array", "items": {"type": "string"}},
+        "postprocessing_kwargs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["labels_or_regions"],
+                "properties": {
+                    "labels_or_regions": {
+                        "type": ["integer", "array"],
+                        "items": {"type": ["integer", "array"], "items": {"type": "integer"}},
+                    }
+                },
+            },
+        },
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -48,10 +70,10 @@ class ModelFolder:
     def open(cls, path: Path | str, configuration: str | None = None) -> ModelFolder:
         """Open a trained-model folder, or a folder that contains exactly one.
 
-        Raises ModelError if it is none, is incomplete, or asks for what is not supported.
+        Raises ModelError if it is none, is incomplete, contradicts itself, or asks for what is not supported.
         """
         path = _trained_folder(Path(path))
-        plans, dataset = _read_json(path / "plans.json"), _read_json(path / "dataset.json")
+        plans, dataset = read_json(path / "plans.json"), read_json(path / "dataset.json")
         folds = tuple(
             sorted(f.name[5:] for f in path.glob("fold_*") if any((f / name).is_file() for name in CHECKPOINTS))
         )
@@ -59,13 +81,15 @@ class ModelFolder:
             raise ModelError(f"The model folder {path} has no fold with {' or '.join(CHECKPOINTS)}; it is incomplete.")
         name = configuration or _configuration_name(path, plans, folds[0])
         card = path / model_card.FILE_NAME
-        return cls(
+        model = cls(
             path,
             dataset,
             Configuration.from_plans(plans, name),
             folds,
             ModelCard.read(card) if card.is_file() else None,
         )
+        _ = model.channel_names, model.labels, model.postprocessing  # reading them is checking them
+        return model
 
     @property
     def id(self) -> str:
@@ -85,23 +109,12 @@ class ModelFolder:
 
     @cached_property
     def channel_names(self) -> tuple[str, ...]:
-        names = self.dataset.get("channel_names") or self.dataset.get("modality") or {}
-        return tuple(str(names[key]) for key in sorted(names, key=int))
+        return read_channels(self.dataset, expected=len(self.configuration.normalizations))
 
     @cached_property
     def outputs(self) -> Outputs:
-        """What the network's channels mean. Raises ModelError if ``dataset.json`` contradicts itself."""
-        labels = {n: v for n, v in self.dataset["labels"].items() if n != "ignore"}
-        if any(isinstance(value, list | tuple) and len(value) > 1 for value in labels.values()):
-            order = self.dataset.get("regions_class_order")
-            regions = [name for name in labels if name != "background"]
-            if not order or len(order) != len(regions):
-                raise ModelError(f"dataset.json has {len(regions)} regions but regions_class_order {order}.")
-            return Outputs(tuple(int(value) for value in order), regions=True)
-        values = sorted(int(v[0] if isinstance(v, list | tuple) else v) for v in labels.values())
-        if values != list(range(len(values))):
-            raise ModelError(f"dataset.json has label values {values}; expected 0, 1, 2 … without gaps.")
-        return Outputs(tuple(values), regions=False)
+        """What the network's channels mean."""
+        return read_outputs(self.dataset)
 
     @cached_property
     def labels(self) -> tuple[Label, ...]:
@@ -114,48 +127,46 @@ class ModelFolder:
             described = {label.value: label for label in self.card.structures}
             missing = [value for value in values if value not in described]
             if missing:
-                raise ModelError(f"The model card describes no structure for label {missing[0]}.")
+                fault = f"structures has no structure for label {missing[0]}, expected one for each of {values}"
+                raise damaged(model_card.FILE_NAME, fault)
             return tuple(described[value] for value in values)
-        names = self._names_by_value()
+        names = names_by_value(self.dataset, self.outputs)
+        ids = identifiers([names[value] for value in values])
         return tuple(
-            Label(value, _identifier(names[value]), names[value], colorsys.hsv_to_rgb(n / len(values), 0.55, 0.9))
-            for n, value in enumerate(values)
+            Label(value, id, names[value], colorsys.hsv_to_rgb(n / len(values), 0.55, 0.9))
+            for n, (value, id) in enumerate(zip(values, ids, strict=True))
         )
 
-    def _names_by_value(self) -> dict[int, str]:
-        names = {}
-        regions = [
-            (name, value) for name, value in self.dataset["labels"].items() if name not in ("background", "ignore")
-        ]
-        for number, (name, value) in enumerate(regions):
-            names[
-                self.outputs.values[number]
-                if self.outputs.regions
-                else int(value if isinstance(value, int) else value[0])
-            ] = name
-        return names
-
-    @property
+    @cached_property
     def postprocessing(self) -> Postprocessing:
         """As the card declares; else from nnU-Net's ``postprocessing.json``; else nothing."""
         if self.card and self.card.postprocessing:
             declared = self.card.postprocessing
-            return Postprocessing(
+            steps = Postprocessing(
                 tuple(tuple(group) for group in declared.get("largest_component", ())),
                 tuple(declared.get("fill_holes", ())),
             )
+            return self._checked(steps, model_card.FILE_NAME)
         files = [
-            self.path / "postprocessing.json",
-            *sorted(self.path.glob("crossval_results_folds_*/postprocessing.json")),
+            self.path / POSTPROCESSING_FILE,
+            *sorted(self.path.glob(f"crossval_results_folds_*/{POSTPROCESSING_FILE}")),
         ]
         for file in files:
             if file.is_file():
-                return _nnunet_postprocessing(_read_json(file))
+                return self._checked(_nnunet_postprocessing(read_json(file)), POSTPROCESSING_FILE)
         return Postprocessing()
+
+    def _checked(self, steps: Postprocessing, file: str) -> Postprocessing:
+        """A step for a label that does not exist would do nothing, and nobody would see that it is missing."""
+        known = {value for values in read_labels(self.dataset).values() for value in values} - {0}
+        for value in (*steps.fill_holes, *(value for group in steps.largest_component for value in group)):
+            if value not in known:
+                raise damaged(file, f"its postprocessing is for label {value}, expected labels of {sorted(known)}")
+        return steps
 
     def checkpoint_path(self, fold: str) -> Path:
         """The checkpoint of a fold. Raises ModelError if the fold does not exist."""
-        for name in CHECKPOINTS:
+        for name in CHECKPOINTS if fold in self.folds else ():
             path = self.path / f"fold_{fold}" / name
             if path.is_file():
                 return path
@@ -172,9 +183,20 @@ class ModelFolder:
         parts = {"plans.json": _sha256(self.path / "plans.json"), **self.checksums()}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def verify(self):
-        """Compare the checkpoints with the card's sums. Raises ModelError that names the file which differs."""
-        for name, expected in (self.card.weights_sha256 if self.card else {}).items():
+    def verify(self, folds: Sequence[str] | None = None):
+        """Compare the checkpoints with the card's sums. Raises ModelError that names the file which differs.
+
+        If the card has sums at all, it must have one for each of ``folds`` (all by default).
+        """
+        sums = self.card.weights_sha256 if self.card else {}
+        names = [self.checkpoint_path(fold).relative_to(self.path).as_posix() for fold in folds or self.folds]
+        unlisted = [name for name in names if sums and name not in sums]
+        if unlisted:
+            raise ModelError(
+                f"{unlisted[0]} of model {self.id} may be of another model: the card does not list its SHA-256. "
+                "Remove the file, or add its sum to weights_sha256 of the card."
+            )
+        for name, expected in sums.items():
             path = self.path / name
             if not path.is_file():
                 raise ModelError(f"The model {self.id} lacks {name}, which its card lists. Copy the model again.")
@@ -192,23 +214,35 @@ class ModelFolder:
 
         Sums are checked first. Raises ModelError if a checkpoint does not fit its plan.
         """
-        self.verify()
+        self.verify(folds)
         networks, axes = [], set(range(self.configuration.dimensions))
         for fold in folds or self.folds:
             path = self.checkpoint_path(fold)
             checkpoint = load_checkpoint(path)
             outputs = len(self.outputs.values)
             network = build_network(self.configuration.architecture, len(self.channel_names), outputs)
-            try:
-                network.load_state_dict(checkpoint["network_weights"])
-            except RuntimeError as error:
-                reason = str(error).strip().splitlines()[-1].strip()
-                raise ModelError(
-                    f"The weights in {path.name} of fold {fold} do not fit plans.json: {reason}"
-                ) from error
+            _load_weights(network, checkpoint["network_weights"], f"{path.name} of fold {fold}")
+            allowed = {"type": ["array", "null"], "items": {"type": "integer"}}
+            check(checkpoint.get("inference_allowed_mirroring_axes"), allowed, path.name, "the mirroring axes")
             axes &= set(checkpoint.get("inference_allowed_mirroring_axes") or ())
             networks.append(network.to(device).eval())
         return networks, tuple(sorted(axes))
+
+
+def _load_weights(network: torch.nn.Module, weights: Mapping[str, torch.Tensor], what: str) -> None:
+    import torch
+
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ModelError(f"The weights in {what} do not fit plans.json: {reason}") from error
+    for name, tensor in network.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise ModelError(
+                f"The weights in {what} are damaged: {name} holds NaN or infinite numbers. Copy the model again, or "
+                "ask its author for another checkpoint."
+            )
 
 
 def _trained_folder(path: Path) -> Path:
@@ -233,45 +267,38 @@ def _trained_folder(path: Path) -> Path:
 
 def _configuration_name(path: Path, plans: Mapping[str, Any], fold: str) -> str:
     """From the folder's name (Trainer__Plans__configuration), the only configuration, or the checkpoint."""
-    configurations = list(plans.get("configurations", {}))
+    configurations = plans.get("configurations")
+    if not isinstance(configurations, dict):
+        return ""
     by_name = path.name.rpartition("__")[2]
     if by_name in configurations:
         return by_name
     if len(configurations) == 1:
-        return configurations[0]
+        return next(iter(configurations))
     for name in CHECKPOINTS:
         checkpoint = path / f"fold_{fold}" / name
         if checkpoint.is_file():
-            return str(load_checkpoint(checkpoint).get("init_args", {}).get("configuration", ""))
+            arguments = load_checkpoint(checkpoint).get("init_args")
+            return str(arguments.get("configuration", "")) if isinstance(arguments, dict) else ""
     return ""
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path.name} of the model in {path.parent} cannot be read: {error}.") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path.name} of the model in {path.parent} is not a JSON object.")
-    return content
-
-
 def _nnunet_postprocessing(content: Mapping[str, Any]) -> Postprocessing:
-    """nnU-Net lists functions with arguments; it has one function only."""
+    """nnU-Net lists functions with arguments; it has one function only, which takes all its targets together."""
+    check(content, NNUNET_POSTPROCESSING, POSTPROCESSING_FILE)
+    names, kwargs = content["postprocessing_fns"], content["postprocessing_kwargs"]
+    if len(names) != len(kwargs):
+        raise damaged(POSTPROCESSING_FILE, f"it has {len(kwargs)} postprocessing_kwargs, expected {len(names)}")
     groups = []
-    for name, kwargs in zip(
-        content.get("postprocessing_fns", ()), content.get("postprocessing_kwargs", ()), strict=False
-    ):
-        if "remove_all_but_largest_component" not in str(name):
+    for name, arguments in zip(names, kwargs, strict=True):
+        if "remove_all_but_largest_component" not in name:
             raise ModelError(f"postprocessing.json asks for {name!r}, which is not supported.")
-        targets = kwargs.get("labels_or_regions", ())
+        targets = arguments["labels_or_regions"]
         targets = targets if isinstance(targets, list) else [targets]
-        groups += [tuple(target) if isinstance(target, list) else (int(target),) for target in targets]
+        groups.append(
+            tuple(value for target in targets for value in (target if isinstance(target, list) else [target]))
+        )
     return Postprocessing(tuple(groups))
-
-
-def _identifier(name: str) -> str:
-    return re.sub(r"\W+", "_", name).strip("_").lower() or "segment"
 
 
 def _sha256(path: Path) -> str:

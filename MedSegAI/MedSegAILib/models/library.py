@@ -74,7 +74,7 @@ class ModelLibrary:
                     _unpack(source, unpacked)
                 else:
                     shutil.copytree(ModelFolder.open(source).path, unpacked)
-                model = ModelFolder.open(unpacked)
+                model = _open(unpacked, source)
                 # Without a card the id is the folder's name, which staging changed.
                 id = model.card.id if model.card else (ModelFolder.open(source).id if source.is_dir() else source.stem)
                 if id in [known.id for known in self.list()] or (self.user / id).exists():
@@ -112,6 +112,20 @@ class ModelLibrary:
                             yield folder, ModelFolder.open(folder)
                         except ModelError as error:
                             yield folder, error
+                        except OSError as error:
+                            reason = f"{error.strerror or error}. Check who may read it, or remove it."
+                            yield folder, ModelError(f"The model folder {folder} cannot be read: {reason}")
+
+
+def _open(unpacked: Path, source: Path) -> ModelFolder:
+    """The model in a staging folder, whose name no message may hold."""
+    try:
+        return ModelFolder.open(unpacked)
+    except ModelError as error:
+        # A zip that was cut off can end with a checkpoint, which is a zip too, and unpacks to that one's entries.
+        kind = "zip archive of a model" if source.is_file() else "model"
+        reason = str(error).replace(str(unpacked), source.name)
+        raise ModelError(f"{source.name} is not a usable {kind}: {reason}") from error
 
 
 def _unpack(archive: Path, target: Path) -> None:
@@ -127,5 +141,7 @@ def _unpack(archive: Path, target: Path) -> None:
             if total > MAX_UNPACKED_BYTES:
                 raise ModelError(f"{archive.name} would unpack to {total / 2**30:.0f} GiB; models are smaller.")
             content.extractall(target)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (ModelError, OSError):
+        raise
+    except Exception as error:  # zipfile lets through what its decompressors raise, each of them its own
         raise ModelError(f"{archive.name} is not a usable zip archive: {error}. Copy it again.") from error

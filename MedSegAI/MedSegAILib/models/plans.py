@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from MedSegAICore.errors import ModelError
+from MedSegAILib.models.architecture import COUNT, Architecture
+from MedSegAILib.models.schema import check, damaged
 
+FILE = "plans.json"
 # Names of resampling functions in plans -> whether they follow skimage's splines, torch's linear kernels, or nothing.
 SPLINE, LINEAR, KEEP = "spline", "linear", "keep"
 RESAMPLERS = {
@@ -23,6 +26,56 @@ RESAMPLERS = {
 NORMALIZATIONS = (
     "ZScoreNormalization", "CTNormalization", "NoNormalization", "RescaleTo01Normalization", "RGBTo01Normalization",
 )  # fmt: skip
+
+AXIS = {"type": "integer", "minimum": 0, "maximum": 2}
+TRANSPOSE = {"type": "array", "items": AXIS, "minItems": 3, "maxItems": 3}
+PLANS = {
+    "required": ["configurations"],
+    "properties": {
+        "configurations": {"type": "object", "additionalProperties": {"type": "object"}},
+        "transpose_forward": TRANSPOSE,
+        "transpose_backward": TRANSPOSE,
+        "image_reader_writer": {"type": "string"},
+        "foreground_intensity_properties_per_channel": {"type": ["object", "null"]},
+        "foreground_intensity_properties_by_modality": {"type": ["object", "null"]},
+    },
+}
+SPLINE_ORDER = {"type": "integer", "minimum": 0, "maximum": 5}
+RESAMPLING_KWARGS = {
+    "type": ["object", "null"],
+    "properties": {
+        "order": SPLINE_ORDER, "order_z": SPLINE_ORDER, "force_separate_z": {"type": ["boolean", "null"]},
+    },
+}  # fmt: skip
+CONFIGURATION = {
+    "required": ["patch_size", "spacing", "normalization_schemes", "use_mask_for_norm"],
+    "properties": {
+        "patch_size": {"type": "array", "items": COUNT, "minItems": 2, "maxItems": 3},
+        "spacing": {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}},
+        "normalization_schemes": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "use_mask_for_norm": {"type": "array", "items": {"type": "boolean"}},
+        "resampling_fn_data": {"type": "string"},
+        "resampling_fn_data_kwargs": RESAMPLING_KWARGS,
+        "resampling_fn_probabilities": {"type": "string"},
+        "resampling_fn_probabilities_kwargs": RESAMPLING_KWARGS,
+    },
+}
+# What a configuration without ``architecture`` must have instead.
+OLD_ARCHITECTURE = {
+    "required": [
+        "UNet_class_name", "UNet_base_num_features", "unet_max_num_features", "n_conv_per_stage_encoder",
+        "n_conv_per_stage_decoder", "pool_op_kernel_sizes", "conv_kernel_sizes",
+    ],
+    "properties": {
+        "pool_op_kernel_sizes": {"type": "array"}, "UNet_base_num_features": COUNT, "unet_max_num_features": COUNT,
+    },
+}  # fmt: skip
+NUMBER = {"type": "number"}
+CT_INTENSITIES = {
+    "type": "object",
+    "required": ["percentile_00_5", "percentile_99_5", "mean", "std"],
+    "properties": {"percentile_00_5": NUMBER, "percentile_99_5": NUMBER, "mean": NUMBER, "std": NUMBER},
+}
 
 
 @dataclass(frozen=True)
@@ -64,46 +117,76 @@ class Configuration:
     @classmethod
     def from_plans(cls, plans: Mapping[str, Any], name: str) -> Configuration:
         """Raises ModelError if the configuration is missing, incomplete, or uses what is not supported."""
+        check(plans, PLANS, FILE)
         entry = _resolved(plans, name)
         if entry.get("previous_stage"):
             raise ModelError(
                 f"Configuration {name} is the second stage of a cascade (after {entry['previous_stage']}), which is "
                 "not supported yet. Use the model's 3d_fullres or 3d_lowres configuration."
             )
+        check(entry, CONFIGURATION, FILE, f"configurations.{name}")
         unknown = [scheme for scheme in entry["normalization_schemes"] if scheme not in NORMALIZATIONS]
         if unknown:
             raise ModelError(f"The model normalizes with {unknown[0]!r}; supported are {', '.join(NORMALIZATIONS)}.")
-        try:
-            return cls(
-                name=name,
-                patch_size=tuple(int(n) for n in entry["patch_size"]),
-                spacing=tuple(float(s) for s in entry["spacing"]),
-                normalizations=tuple(entry["normalization_schemes"]),
-                use_mask_for_norm=tuple(bool(flag) for flag in entry["use_mask_for_norm"]),
-                data_resampling=_resampling(entry, "data", order=3),
-                logits_resampling=_resampling(entry, "probabilities", order=1),
-                architecture=entry.get("architecture") or _old_architecture(entry),
-                intensities=plans.get("foreground_intensity_properties_per_channel")
-                or plans.get("foreground_intensity_properties_by_modality")
-                or {},
-                transpose_forward=tuple(plans.get("transpose_forward", (0, 1, 2))),
-                transpose_backward=tuple(plans.get("transpose_backward", (0, 1, 2))),
-                reader=str(plans.get("image_reader_writer", "SimpleITKIO")),
+        configuration = cls(
+            name=name,
+            patch_size=tuple(entry["patch_size"]),
+            spacing=tuple(float(s) for s in entry["spacing"]),
+            normalizations=tuple(entry["normalization_schemes"]),
+            use_mask_for_norm=tuple(entry["use_mask_for_norm"]),
+            data_resampling=_resampling(entry, "data", order=3),
+            logits_resampling=_resampling(entry, "probabilities", order=1),
+            architecture=entry.get("architecture") or _old_architecture(entry),
+            intensities=plans.get("foreground_intensity_properties_per_channel")
+            or plans.get("foreground_intensity_properties_by_modality")
+            or {},
+            transpose_forward=tuple(plans.get("transpose_forward", (0, 1, 2))),
+            transpose_backward=tuple(plans.get("transpose_backward", (0, 1, 2))),
+            reader=plans.get("image_reader_writer", "SimpleITKIO"),
+        )
+        configuration._check_lengths()
+        configuration._check_axes()
+        return configuration
+
+    def _check_lengths(self) -> None:
+        """What a plan lists per axis or per channel must be there for each of them."""
+        place, channels = f"configurations.{self.name}", len(self.normalizations)
+        if len(self.spacing) != self.dimensions:
+            raise damaged(FILE, f"{place}.spacing is {self.spacing}, expected {self.dimensions} numbers")
+        if len(self.use_mask_for_norm) != channels:
+            raise damaged(FILE, f"{place}.use_mask_for_norm is {self.use_mask_for_norm}, expected {channels} entries")
+        for channel, scheme in enumerate(self.normalizations):
+            if scheme == "CTNormalization":
+                place = f"foreground_intensity_properties_per_channel.{channel}"
+                check(self.intensities.get(str(channel)), CT_INTENSITIES, FILE, place)
+
+    def _check_axes(self) -> None:
+        """Axes must come back to where they were, and the network must be able to halve and double the patch."""
+        if [self.transpose_forward[axis] for axis in self.transpose_backward] != [0, 1, 2]:
+            raise damaged(
+                FILE,
+                f"transpose_backward is {self.transpose_backward}, expected what undoes transpose_forward, "
+                f"{self.transpose_forward}",
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"plans.json is damaged: configuration {name} lacks or garbles {error}.") from error
+        network = Architecture.read(self.architecture)
+        patch, multiple = (" x ".join(map(str, sizes)) for sizes in (self.patch_size, network.multiple))
+        if network.dimensions != self.dimensions:
+            raise damaged(FILE, f"patch_size is {patch}, expected {network.dimensions} extents as the network has")
+        if any(size % divisor for size, divisor in zip(self.patch_size, network.multiple, strict=True)):
+            raise damaged(FILE, f"patch_size is {patch}, expected a multiple of {multiple}, the network's strides")
 
 
 def _resolved(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A configuration with everything that it inherits."""
-    configurations = plans.get("configurations")
-    if not isinstance(configurations, dict) or name not in configurations:
-        known = ", ".join(configurations) if isinstance(configurations, dict) else "none"
-        raise ModelError(f"plans.json has no configuration {name!r}; it has: {known}.")
+    configurations = plans["configurations"]
+    if name not in configurations:
+        raise ModelError(
+            f"plans.json has no configuration {name!r}; it has: {', '.join(configurations) or 'none'}. Choose another."
+        )
     entry, chain = dict(configurations[name]), [name]
     while parent := entry.pop("inherits_from", None):
-        if parent in chain or parent not in configurations:
-            raise ModelError(f"plans.json is damaged: configuration {chain[-1]} inherits from {parent!r}.")
+        if not isinstance(parent, str) or parent in chain or parent not in configurations:
+            raise damaged(FILE, f"configuration {chain[-1]} inherits from {parent!r}, expected another configuration")
         chain.append(parent)
         entry = {**configurations[parent], **entry}
     return entry
@@ -117,18 +200,18 @@ def _resampling(entry: Mapping[str, Any], kind: str, order: int) -> Resampling:
     if RESAMPLERS[function] == LINEAR:
         return Resampling(LINEAR, 1, 0, kwargs.get("force_separate_z"))
     return Resampling(
-        RESAMPLERS[function], int(kwargs.get("order", order)), int(kwargs.get("order_z", 0)),
-        kwargs.get("force_separate_z"),
-    )  # fmt: skip
+        RESAMPLERS[function], kwargs.get("order", order), kwargs.get("order_z", 0), kwargs.get("force_separate_z")
+    )
 
 
 def _old_architecture(entry: Mapping[str, Any]) -> dict[str, Any]:
     """The ``architecture`` entry that nnU-Net 2.4 would have written for an older configuration."""
+    check(entry, OLD_ARCHITECTURE, FILE, "the configuration")
     kernels, strides = entry["conv_kernel_sizes"], entry["pool_op_kernel_sizes"]
     dimensions, stages = len(entry["patch_size"]), len(strides)
-    class_name = entry.get("UNet_class_name")
+    class_name = entry["UNet_class_name"]
     count_key = "n_blocks_per_stage" if class_name == "ResidualEncoderUNet" else "n_conv_per_stage"
-    base, most = int(entry["UNet_base_num_features"]), int(entry["unet_max_num_features"])
+    base, most = entry["UNet_base_num_features"], entry["unet_max_num_features"]
     return {
         "network_class_name": class_name,
         "arch_kwargs": {

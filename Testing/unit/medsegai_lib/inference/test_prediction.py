@@ -11,6 +11,7 @@ from MedSegAICore.errors import Cancelled, DeviceError, InputError, ModelError, 
 from MedSegAICore.grid import Grid
 from MedSegAICore.image import Image
 from MedSegAICore.orientation import Turn
+from MedSegAILib.inference import prediction
 from MedSegAILib.inference.devices import choose_device, describe_device, try_convolution
 from MedSegAILib.inference.prediction import Predictor, segment_image
 from MedSegAILib.inference.provenance import geometry_hash
@@ -175,3 +176,39 @@ def test_the_cpu_can_run_a_convolution():
     device = choose_device("cpu")
     assert describe_device(device).startswith("cpu (")
     assert try_convolution(device) > 0
+
+
+@pytest.mark.parametrize(("factor", "dtype"), [(1e36, np.float32), (1e298, np.float64)])
+def test_intensities_beyond_float32_are_refused_instead_of_found_empty(predictor, factor, dtype):
+    image = volume()
+    with pytest.raises(InputError, match="as large as"):
+        predictor.segment(dataclasses.replace(image, array=image.array.astype(dtype) * dtype(factor)))
+
+
+def test_intensities_of_millions_are_segmented_like_their_small_copy(predictor):
+    image = volume()
+    loud = dataclasses.replace(image, array=image.array * np.float32(1e4))
+    agreement = predictor.segment(loud).label_map.array == predictor.segment(image).label_map.array
+    assert agreement.mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")],
+)
+def test_too_little_memory_is_one_sentence_that_names_size_and_spacing(predictor, monkeypatch, reason):
+    def fail(*_):
+        raise reason
+
+    monkeypatch.setattr(prediction, "preprocess", fail)
+    with pytest.raises(DeviceError, match=r"not enough memory.*20 x 30 x 26 voxels of 1000 x 1000 x 1000 mm.*spacing"):
+        predictor.segment(volume(matrix=np.diag([1000.0, 1000, 1000, 1])))
+
+
+def test_other_failures_are_not_taken_for_a_lack_of_memory(predictor, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(prediction, "preprocess", fail)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        predictor.segment(volume())

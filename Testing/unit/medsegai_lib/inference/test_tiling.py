@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from MedSegAICore.errors import Cancelled
+from MedSegAICore.errors import Cancelled, ModelError
 from MedSegAILib.inference.tiling import gaussian_weights, predict_logits, tile_starts
 
 CPU = torch.device("cpu")
@@ -91,3 +91,28 @@ def test_cancel_stops_before_the_next_tile():
             cancelled=lambda: len(tiles) == 2,
         )
     assert len(tiles) == 2
+
+
+class Loud(torch.nn.Module):
+    """Answers with its input times a factor, as one output."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return x * self.factor
+
+
+@pytest.mark.parametrize("networks", [[1e6], [1e6, 1.0], [1.0, 1e6]])
+@pytest.mark.parametrize("shape", [(16, 16, 16), (17, 17, 17)])  # 17: eight tiles lie almost on each other
+def test_logits_too_large_for_half_precision_are_kept(networks, shape):
+    array = torch.ones(1, *shape)
+    logits = predict_logits([Loud(f) for f in networks], array, (16, 16, 16), outputs=1, device=CPU)
+    assert torch.allclose(logits, torch.tensor(sum(networks) / len(networks)), rtol=1e-3)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_answer_that_is_no_number_is_an_error_and_not_background(value):
+    with pytest.raises(ModelError, match="not a number"):
+        predict_logits([Loud(value)], torch.ones(1, 16, 16, 16), (16, 16, 16), outputs=1, device=CPU)

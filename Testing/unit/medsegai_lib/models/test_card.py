@@ -110,3 +110,31 @@ def test_text_that_is_not_json_names_the_file(tmp_path):
     (tmp_path / "model_card.json").write_text("{")
     with pytest.raises(ModelError, match="model_card.json"):
         ModelCard.read(tmp_path / "model_card.json")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema_version": 2},
+        {"postprocessing": {"largest_components": [[1]]}},  # a typing error must not switch the step off
+        {"postprocessing": {"largest_component": [1]}},
+        {"postprocessing": {"fill_holes": ["x"]}},
+        {"weights_sha256": {"fold_0/checkpoint_final.pth": None}},
+        {"weights_sha256": {"fold_0/checkpoint_final.pth": "abc"}},
+        {"structures": [{"label": 1, "id": "a", "name": "A", "color": [1, 0]}]},
+        {"structures": [{"label": 0, "id": "a", "name": "A"}]},
+    ],
+)
+def test_entries_that_would_be_misread_are_refused_by_card_and_schema(content, schema, change):
+    content.update(change)
+    with pytest.raises(ModelError):
+        ModelCard.from_dict(content)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content, schema)
+
+
+@pytest.mark.parametrize("same", [{"id": "front"}, {"label": 1}])
+def test_two_structures_with_one_id_or_label_are_refused(content, same):
+    content["structures"][1] |= same
+    with pytest.raises(ModelError, match="structures"):
+        ModelCard.from_dict(content)

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import torch
 
 from fixtures_models import make_model_folder
 from MedSegAICore.errors import ModelError
@@ -82,12 +83,12 @@ def test_regions_are_written_in_their_class_order(tmp_path):
 def test_nnunets_postprocessing_is_read_where_the_card_says_nothing(tmp_path):
     path = make_model_folder(tmp_path / "m", card=False)
     content = {
-        "postprocessing_fns": ["remove_all_but_largest_component_from_segmentation"] * 2,
-        "postprocessing_kwargs": [{"labels_or_regions": [1, 2]}, {"labels_or_regions": [[1, 2]]}],
+        "postprocessing_fns": ["remove_all_but_largest_component_from_segmentation"] * 3,
+        "postprocessing_kwargs": [{"labels_or_regions": t} for t in ([1, 2], [[1, 2]], 1)],
     }
     (path / "crossval_results_folds_0").mkdir()
     (path / "crossval_results_folds_0/postprocessing.json").write_text(json.dumps(content))
-    assert ModelFolder.open(path).postprocessing == Postprocessing(((1,), (2,), (1, 2)))
+    assert ModelFolder.open(path).postprocessing == Postprocessing(((1, 2), (1, 2), (1,)))
     content["postprocessing_fns"][0] = "something_else"
     (path / "postprocessing.json").write_text(json.dumps(content))
     with pytest.raises(ModelError, match="something_else"):
@@ -106,3 +107,97 @@ def test_the_checksum_of_a_model_changes_with_its_weights(tmp_path):
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
     )
     assert one == same != other
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    "labels", [None, 5, [], {}, {"background": 0}, {"background": None, "a": 1}, {"background": 0, "a": "x"},
+               {"background": 0, "a": []}, {"background": 0, "a": 2}]
+)  # fmt: skip
+def test_labels_that_make_no_sense_are_refused_when_the_folder_is_opened(tmp_path, labels):
+    path = make_model_folder(tmp_path / "m", card=False)
+    edit(path / "dataset.json", labels=labels)
+    with pytest.raises(ModelError, match=r"dataset\.json"):
+        ModelFolder.open(path)
+
+
+@pytest.mark.parametrize("names", [{}, 5, {"zero": "MR"}, {"0": "MR", "1": "CT"}])
+def test_channels_that_do_not_fit_the_plan_are_refused_when_the_folder_is_opened(tmp_path, names):
+    path = make_model_folder(tmp_path / "m", card=False)
+    edit(path / "dataset.json", channel_names=names)
+    with pytest.raises(ModelError, match=r"dataset\.json"):
+        ModelFolder.open(path)
+
+
+def test_names_that_differ_only_in_signs_get_ids_of_their_own(tmp_path):
+    path = make_model_folder(tmp_path / "m", card=False)
+    edit(path / "dataset.json", labels={"background": 0, "Left-Hip": 1, "left hip": 2})
+    assert [label.id for label in ModelFolder.open(path).labels] == ["left_hip", "left_hip_2"]
+
+
+def test_a_checkpoint_that_the_card_does_not_list_is_not_used(tmp_path):
+    path = make_model_folder(tmp_path / "m")
+    shutil.copytree(path / "fold_0", path / "fold_1")
+    with pytest.raises(ModelError, match=r"fold_1/checkpoint_final.pth .*does not list"):
+        ModelFolder.open(path).load_networks("cpu")
+    assert len(ModelFolder.open(path).load_networks("cpu", ["0"])[0]) == 1
+
+
+@pytest.mark.parametrize(
+    "order", [None, [], [1], [1, 1], [0, 1], [1, 2, 3], ["x", 1], [1.5, 1], 5, {"1": 2}, [1, 70000]]
+)
+def test_an_order_of_regions_that_makes_no_sense_is_refused_when_the_folder_is_opened(tmp_path, order):
+    path = make_model_folder(tmp_path / "m", "regions", card=False)
+    edit(path / "dataset.json", regions_class_order=order)
+    with pytest.raises(ModelError, match=r"dataset\.json.*regions_class_order"):
+        ModelFolder.open(path)
+
+
+@pytest.mark.parametrize(
+    "steps", [{"largest_component": [[1], [3]]}, {"fill_holes": [3]}, {"largest_component": [[1, 3]], "fill_holes": []}]
+)
+def test_postprocessing_of_a_label_that_does_not_exist_is_refused_when_the_folder_is_opened(tmp_path, steps):
+    path = make_model_folder(tmp_path / "m")
+    edit(path / "model_card.json", postprocessing=steps)
+    with pytest.raises(ModelError, match=r"model_card\.json.*label 3"):
+        ModelFolder.open(path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], [{}], [{"labels_or_regions": "x"}], [{"labels_or_regions": [[None]]}], [{"labels_or_regions": 3}], 5],
+)
+def test_a_damaged_postprocessing_file_is_refused_when_the_folder_is_opened(tmp_path, arguments):
+    path = make_model_folder(tmp_path / "m", card=False)
+    names = ["remove_all_but_largest_component_from_segmentation"]
+    content = {"postprocessing_fns": names, "postprocessing_kwargs": arguments}
+    (path / "postprocessing.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=r"postprocessing\.json"):
+        ModelFolder.open(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_numbers_are_refused_when_they_are_loaded(tmp_path, value):
+    path = make_model_folder(tmp_path / "m", card=False)
+    checkpoint = torch.load(path / "fold_0/checkpoint_final.pth")
+    checkpoint["network_weights"]["decoder.seg_layers.0.bias"][1] = value
+    torch.save(checkpoint, path / "fold_0/checkpoint_final.pth")
+    with pytest.raises(ModelError, match=r"decoder\.seg_layers\.0\.bias holds NaN or infinite"):
+        ModelFolder.open(path).load_networks("cpu")
+
+
+def test_a_patch_that_the_strides_cannot_halve_is_refused(tmp_path):
+    path = make_model_folder(tmp_path / "m", card=False)
+    plans = json.loads((path / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["patch_size"] = [15, 24, 16]
+    (path / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(ModelError, match="15 x 24 x 16.*multiple of 2 x 2 x 2"):
+        ModelFolder.open(path).load_networks("cpu")
+
+
+def test_only_a_fold_that_was_found_can_be_asked_for(tmp_path):
+    with pytest.raises(ModelError, match="no fold"):
+        ModelFolder.open(make_model_folder(tmp_path / "m")).checkpoint_path("0/../fold_0")

@@ -40,7 +40,8 @@ def test_the_layout_since_2_4(plans):
 
 def test_the_layout_before_2_4_is_built_with_capped_features():
     torch = pytest.importorskip("torch")
-    old = {"configurations": {"3d_fullres": OLD}, "foreground_intensity_properties_by_modality": {"0": {"mean": 5}}}
+    intensities = {"mean": 5, "std": 2, "percentile_00_5": 0, "percentile_99_5": 9}
+    old = {"configurations": {"3d_fullres": OLD}, "foreground_intensity_properties_by_modality": {"0": intensities}}
     configuration = Configuration.from_plans(old, "3d_fullres")
     assert configuration.architecture["arch_kwargs"]["features_per_stage"] == [6, 12, 16]
     assert configuration.intensities["0"]["mean"] == 5
@@ -111,3 +112,60 @@ def test_networks_and_layers_that_are_unknown_are_refused_by_name(plans, change,
         architecture.update(change)
     with pytest.raises(ModelError, match=message):
         build_network(architecture, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("patch_size", []),
+        ("patch_size", [8]),
+        ("patch_size", [0, 8, 8]),
+        ("patch_size", [8, 8, -8]),
+        ("spacing", [1, 1]),
+        ("spacing", [0, 1, 1]),
+        ("spacing", [float("nan"), 1, 1]),
+        ("normalization_schemes", []),
+        ("normalization_schemes", None),
+        ("use_mask_for_norm", []),
+        ("resampling_fn_data_kwargs", "x"),
+        ("resampling_fn_data_kwargs", {"order": 9}),
+        ("architecture", 5),
+        ("normalization_schemes", ["CTNormalization"]),  # and nothing says which intensities
+    ],
+)
+def test_a_plan_that_contradicts_itself_is_refused_before_anything_runs(plans, key, value):
+    with pytest.raises(ModelError, match="damaged"):
+        Configuration.from_plans(changed(plans, **{key: value}), "3d_fullres")
+
+
+@pytest.mark.parametrize("transpose", [{"transpose_forward": [0, 0, 1]}, {"transpose_backward": [2, 1, 0]}])
+def test_transposes_must_be_permutations_that_undo_each_other(plans, transpose):
+    with pytest.raises(ModelError, match="damaged"):
+        Configuration.from_plans({**plans, **transpose}, "3d_fullres")
+
+
+@pytest.mark.parametrize("entry", [5, "x", None, [1]])
+def test_a_configuration_that_is_no_object_is_refused(plans, entry):
+    with pytest.raises(ModelError, match="3d_fullres"):
+        Configuration.from_plans({**plans, "configurations": {"3d_fullres": entry}}, "3d_fullres")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("strides", [[1, 1, 1], [0, 2, 2]]),
+        ("strides", [[1, 1, 1], [2, 2]]),
+        ("kernel_sizes", [[3, 3, 3], [-3, 3, 3]]),
+        ("kernel_sizes", None),
+        ("features_per_stage", [-1, 12]),
+        ("n_conv_per_stage_decoder", []),
+        ("norm_op_kwargs", "x"),
+    ],
+)
+def test_a_damaged_description_of_the_network_is_refused(plans, key, value):
+    architecture = copy.deepcopy(plans["configurations"]["3d_fullres"]["architecture"])
+    architecture["arch_kwargs"][key] = value
+    with pytest.raises(ModelError, match="damaged"):
+        build_network(architecture, 1, 2)
+    with pytest.raises(ModelError):
+        build_network({**architecture, "arch_kwargs": 5}, 1, 2)
