@@ -57,14 +57,15 @@ def _samples() -> list[dict]:
 
 
 def _print_rows(sample: dict, report: segment.Report):
-    from MedSegAIMetricsLib.overlap import dice
+    from MedSegAIMetricsLib import compare
 
     ours, reference = read_label_map(Path(report.output)), read_label_map(sample["label"])
     names = {label.value: label for label in ours.labels}
     volumes = reference.volumes_ml()
     for truth in reference.labels:
         label = names[truth.value]
-        score = dice(reference.mask(truth), ours.mask(label))
+        masks = reference.mask(truth), ours.mask(label)
+        score = compare(*masks, ours.grid.spacing_kji, [1], ["dice"])[1]["dice"]
         print(
             f"{report.case:<18}{label.name:<26}{format_volume(report.volumes_ml[label.id]):>10}"
             f"{format_volume(volumes[truth.id]):>11}{score:>8.3f}{report.seconds:>7.1f}s"

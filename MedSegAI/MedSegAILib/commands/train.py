@@ -170,4 +170,4 @@ def _print_summary(summary: dict):
 
 
 def _interval(figures: dict) -> str:
-    return "{:.3f} to {:.3f}".format(*figures["ci95"]) if "ci95" in figures else ""
+    return "{:.3f} to {:.3f}".format(*figures["ci95"]) if figures.get("ci95") else ""

@@ -17,7 +17,8 @@ from MedSegAILib.training.dataset import TrainingCase
 if TYPE_CHECKING:
     from MedSegAILib.inference.prediction import Predictor
 
-BOOTSTRAP_SAMPLES = 10_000
+# MONAI's convention of the distance, so that the figures of model cards compare with published ones.
+MEASURES = ("dice", "hd95_voxelcenter_maxdir_mm", "volume_reference_ml", "volume_test_ml")
 
 
 @dataclass(frozen=True)
@@ -52,20 +53,20 @@ def compare(case_id: str, test: LabelMap, reference: np.ndarray, ignore: int | N
     Voxels whose reference is ``ignore`` count for nothing.
     """
     # Not at the top: in Slicer's developer mode the metrics package is not on the path yet when this module loads.
-    from MedSegAIMetricsLib.overlap import dice
-    from MedSegAIMetricsLib.surface import hausdorff_percentile_voxelcenter_maxdir_mm
+    from MedSegAIMetricsLib import compare as compare_masks
 
     scores = []
     for label in test.labels:
         ours, theirs = test.mask(label) & (reference != ignore), reference == label.value
+        measured = compare_masks(theirs, ours, test.grid.spacing_kji, [1], MEASURES)[1]
         scores.append(
             Score(
                 case_id,
                 label.id,
-                dice(theirs, ours),
-                hausdorff_percentile_voxelcenter_maxdir_mm(theirs, ours, test.grid.spacing_kji),
-                float(np.count_nonzero(theirs) * test.grid.voxel_volume_ml),
-                float(np.count_nonzero(ours) * test.grid.voxel_volume_ml),
+                measured["dice"],
+                measured["hd95_voxelcenter_maxdir_mm"],
+                measured["volume_reference_ml"],
+                measured["volume_test_ml"],
             )
         )
     return scores
@@ -88,6 +89,8 @@ def summarize(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
 
 
 def _figures(values: Mapping[str, float], worst: Callable) -> dict[str, Any]:
+    from MedSegAIMetricsLib.statistics import bootstrap_interval
+
     defined = {case: value for case, value in values.items() if np.isfinite(value)}
     if not defined:
         return {"undefined": len(values)}
@@ -95,21 +98,13 @@ def _figures(values: Mapping[str, float], worst: Callable) -> dict[str, Any]:
     worst_case = worst(defined, key=defined.get)
     return {
         "mean": round(float(numbers.mean()), 4),
-        "ci95": [round(float(limit), 4) for limit in bootstrap_interval(numbers)],
+        "ci95": [round(limit, 4) for limit in bootstrap_interval(numbers)] if len(numbers) > 1 else None,
         "median": round(float(np.median(numbers)), 4),
         "sd": round(float(numbers.std(ddof=1)), 4) if len(numbers) > 1 else None,
         "worst": round(float(defined[worst_case]), 4),
         "worst_case": worst_case,
         "undefined": len(values) - len(defined),
     }
-
-
-def bootstrap_interval(values: Sequence[float], samples: int = BOOTSTRAP_SAMPLES, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean over cases (Efron & Tibshirani 1993, chapter 13)."""
-    values = np.asarray(values, float)
-    draws = np.random.default_rng(seed).integers(len(values), size=(samples, len(values)))
-    low, high = np.percentile(values[draws].mean(axis=1), [2.5, 97.5])
-    return float(low), float(high)
 
 
 def write_evaluation(folder: Path, name: str, scores: Sequence[Score]) -> dict[str, dict[str, Any]]:

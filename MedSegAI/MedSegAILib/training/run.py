@@ -136,7 +136,7 @@ def _validation(cases: Sequence[PreparedCase], configuration: Configuration, cla
         return None
     import torch
 
-    from MedSegAIMetricsLib.overlap import dice
+    from MedSegAIMetricsLib import compare
 
     def validate(network) -> dict[str, float]:
         device = next(network.parameters()).device
@@ -154,7 +154,10 @@ def _validation(cases: Sequence[PreparedCase], configuration: Configuration, cla
             values = classes.values if classes.regions else classes.values[1:]
             counted = case.labels != classes.ignore
             scores.append(
-                [dice(np.isin(case.labels, v), mask & counted) for v, mask in zip(values, masks, strict=True)]
+                [
+                    compare(np.isin(case.labels, v), mask & counted, (1, 1, 1), [1], ["dice"])[1]["dice"]
+                    for v, mask in zip(values, masks, strict=True)
+                ]
             )
         return dict(zip(classes.foreground, np.mean(scores, axis=0).tolist(), strict=True))
 

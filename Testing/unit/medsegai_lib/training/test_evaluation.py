@@ -8,7 +8,7 @@ import pytest
 
 from MedSegAICore.grid import Grid
 from MedSegAICore.image import Label, LabelMap
-from MedSegAILib.training.evaluation import Score, bootstrap_interval, compare, summarize, write_evaluation
+from MedSegAILib.training.evaluation import Score, compare, summarize, write_evaluation
 
 
 def test_two_overlapping_boxes_have_known_dice_distance_and_volume():
@@ -56,14 +56,6 @@ def test_summary_names_the_worst_case_and_counts_undefined_distances():
     assert summary["hd95_voxelcenter_maxdir_mm"]["undefined"] == 1
     assert summary["hd95_voxelcenter_maxdir_mm"]["mean"] == 2
     assert summary["hd95_voxelcenter_maxdir_mm"]["worst"] == 3
-
-
-def test_bootstrap_interval_agrees_with_the_normal_theory_of_the_mean():
-    values = np.random.default_rng(1).normal(0.9, 0.03, 400)
-    low, high = bootstrap_interval(values)
-    half_width = 1.96 * values.std(ddof=1) / math.sqrt(400)
-    assert low == pytest.approx(values.mean() - half_width, abs=3e-4)
-    assert high == pytest.approx(values.mean() + half_width, abs=3e-4)
 
 
 def test_files_hold_one_line_per_case_and_structure(tmp_path):

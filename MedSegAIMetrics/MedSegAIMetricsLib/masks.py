@@ -1,0 +1,177 @@
+"""From two arrays to one pair of masks for each label, cropped to what they fill."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import ndimage
+
+from MedSegAICore.errors import GeometryError, InputError
+
+MAX_LABEL = 65535
+
+
+@dataclass(frozen=True)
+class MaskPair:
+    """The two masks of one label.
+
+    ``reference``, ``test``: boolean (K, J, I), cropped to the box that holds both; empty arrays if both masks are.
+    ``start``: the box's first voxel in the image, KJI. ``image_shape``: of the whole image. ``spacing_mm``: KJI.
+    """
+
+    label: int
+    reference: np.ndarray
+    test: np.ndarray
+    start: tuple[int, int, int]
+    image_shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+
+    @cached_property
+    def n_reference(self) -> int:
+        return int(np.count_nonzero(self.reference))
+
+    @cached_property
+    def n_test(self) -> int:
+        return int(np.count_nonzero(self.test))
+
+    @cached_property
+    def n_both(self) -> int:
+        """Voxels in both masks; plane by plane, so that no third mask is made."""
+        return sum(int(np.count_nonzero(a & b)) for a, b in zip(self.reference, self.test, strict=True))
+
+    @property
+    def voxel_ml(self) -> float:
+        return math.prod(self.spacing_mm) / 1000
+
+    @property
+    def empty(self) -> str:
+        """Which mask is empty: "", "both", "reference" or "test"."""
+        if self.n_reference and self.n_test:
+            return ""
+        return "test" if self.n_reference else "reference" if self.n_test else "both"
+
+
+def mask_pairs(
+    reference: np.ndarray, test: np.ndarray, spacing_mm: Sequence[float], labels: Sequence[int] | None = None
+) -> Iterator[MaskPair]:
+    """One pair for each label, made when it is asked for.
+
+    ``reference``, ``test``: bool or integer arrays (K, J, I) of one shape; True is label 1. ``labels``: None means all
+    values but 0 that occur in either.
+
+    Raises InputError for arrays that are no label maps; GeometryError for shapes that differ or a spacing that is not
+    three positive numbers. Both before the first pair.
+    """
+    reference, test = check_array(reference, "reference"), check_array(test, "test")
+    if reference.shape != test.shape:
+        raise GeometryError(
+            f"The reference has shape {reference.shape} but the test {test.shape}. Arrays must lie on one grid: "
+            "resample one of them, or compare label maps, which know where they lie."
+        )
+    spacing = check_spacing(spacing_mm)
+    return _pairs(reference, test, spacing, None if labels is None else check_labels(labels))
+
+
+def _pairs(reference, test, spacing, labels) -> Iterator[MaskPair]:
+    box = _filled_box(reference, test)
+    arrays = reference[box], test[box]
+    boxes = _label_boxes(*arrays)
+    for label in sorted(boxes) if labels is None else labels:
+        inner = boxes.get(label, (slice(0, 0),) * 3)
+        masks = [array[inner] if array.dtype == bool else array[inner] == label for array in arrays]
+        start = tuple(outer.start + own.start for outer, own in zip(box, inner, strict=True))
+        yield MaskPair(label, *masks, start, reference.shape, spacing)
+
+
+def check_array(array: np.ndarray, name: str) -> np.ndarray:
+    """The array if it is a mask or label map. Raises InputError with one sentence if not."""
+    array = np.asarray(array)
+    if array.dtype.kind == "f":
+        raise InputError(_float_problem(array, name))
+    if array.dtype.kind not in "biu":
+        raise InputError(f"The {name} must be a bool or integer array, but its type is {array.dtype}.")
+    if array.ndim != 3:
+        advice = "Take one channel or time point." if array.ndim > 3 else "Add an axis to a single slice: array[None]."
+        raise InputError(f"The {name} must have three axes (K, J, I), but its shape is {array.shape}. {advice}")
+    if 0 in array.shape:
+        raise InputError(f"The {name} holds no voxels: its shape is {array.shape}.")
+    if array.dtype.kind != "b" and (array.dtype.itemsize > 2 or array.dtype.kind == "i"):
+        low, high = int(array.min()), int(array.max())
+        if low < 0 or high > MAX_LABEL:
+            raise InputError(
+                f"Label values must lie between 0 and {MAX_LABEL}, but those of the {name} go from {low} to {high}. "
+                "Is it an image instead of a label map?"
+            )
+    return array
+
+
+def _float_problem(array: np.ndarray, name: str) -> str:
+    if not np.isfinite(array).all():
+        return f"The {name} holds NaN or infinity. A mask must be a bool or integer array: replace these values first."
+    if (array != np.rint(array)).any():
+        return (
+            f"The {name} holds values such as {array[array != np.rint(array)][0]:.3g}, which is neither inside nor "
+            "outside. Apply a threshold to probabilities first: array > 0.5."
+        )
+    return f"The {name} is {array.dtype}, but labels are integers. Convert it: array.astype(numpy.uint8)."
+
+
+def check_spacing(spacing_mm: Sequence[float]) -> tuple[float, float, float]:
+    """Three positive numbers. Raises GeometryError if they are not."""
+    spacing = tuple(float(s) for s in np.ravel(spacing_mm))
+    if len(spacing) != 3 or not all(0 < s < math.inf for s in spacing):
+        raise GeometryError(
+            f"The spacing must be three positive numbers of millimeters in the order of the axes (K, J, I), but it is "
+            f"{spacing}."
+        )
+    return spacing
+
+
+def check_labels(labels: Sequence[int]) -> list[int]:
+    """The labels without repetition. Raises InputError for one that cannot occur."""
+    for label in labels:
+        if int(label) != label or not 1 <= label <= MAX_LABEL:
+            raise InputError(f"A label is a whole number from 1 to {MAX_LABEL} (0 is background), but one is {label}.")
+    return list(dict.fromkeys(int(label) for label in labels))
+
+
+def _filled_box(*arrays: np.ndarray) -> tuple[slice, slice, slice]:
+    """The smallest box that holds everything that is not 0 in any of the arrays. One pass, a plane at a time."""
+    filled = np.zeros(arrays[0].shape[1:], bool)
+    planes = []
+    for k in range(len(arrays[0])):
+        own = [plane for plane in (array[k] for array in arrays) if _filled(plane)]
+        planes.append(bool(own))
+        for plane in own:
+            np.logical_or(filled, plane, out=filled)
+    occupied = [np.flatnonzero(planes), np.flatnonzero(filled.any(1)), np.flatnonzero(filled.any(0))]
+    return tuple(slice(int(o[0]), int(o[-1]) + 1) if len(o) else slice(0, 0) for o in occupied)
+
+
+def _filled(plane: np.ndarray) -> bool:
+    """Whether not all is 0; numpy's ``any`` is several times slower."""
+    return bool(np.count_nonzero(plane) if plane.dtype == bool else plane.max())
+
+
+def _label_boxes(reference: np.ndarray, test: np.ndarray) -> dict[int, tuple[slice, slice, slice]]:
+    """For each label that occurs, the box that holds it in both arrays."""
+    whole = tuple(slice(0, n) for n in reference.shape)
+    if not reference.size:
+        return {}
+    if reference.dtype == bool and test.dtype == bool:
+        return {1: whole}
+    boxes: dict[int, tuple] = {}
+    for array in (reference, test):
+        found = ndimage.find_objects(array.view(np.uint8) if array.dtype == bool else array)
+        for label, box in enumerate(found, start=1):
+            if box is not None:
+                boxes[label] = _joint(boxes[label], box) if label in boxes else box
+    return boxes
+
+
+def _joint(one: tuple, other: tuple) -> tuple[slice, slice, slice]:
+    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))

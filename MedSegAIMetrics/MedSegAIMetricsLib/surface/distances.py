@@ -1,0 +1,112 @@
+"""Distances between the surfaces of two masks, in both directions, with the area that each one stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from MedSegAIMetricsLib.surface.areas import face_areas, marching_cubes_areas
+from MedSegAIMetricsLib.surface.centers import boundary_voxels
+from MedSegAIMetricsLib.surface.lattice import INSIDE, Frame, LatticeSurface, lattice_surface
+from MedSegAIMetricsLib.surface.nearest import Nearest, nearest_between, nearest_to_corners, search_margin
+from MedSegAIMetricsLib.surface.smooth import smooth_distances
+
+
+@dataclass(frozen=True)
+class Directed:
+    """From the samples of one surface to the other surface.
+
+    ``distances_mm``: (n,), at least 0. ``areas_mm2``: (n,), what each sample stands for, or ones for voxel centers.
+    ``signs``: (n,) int8, +1 where the test mask reaches beyond the reference, -1 where it falls short, 0 at distance 0.
+    """
+
+    distances_mm: np.ndarray
+    areas_mm2: np.ndarray
+    signs: np.ndarray
+
+
+def surface_distances(reference: np.ndarray, test: np.ndarray, spacing_mm: tuple, surface: str) -> tuple:
+    """Directed distances from reference to test and back.
+
+    ``reference``, ``test``: boolean masks (K, J, I) of one shape, neither empty. ``spacing_mm``: KJI.
+    ``surface``: a key of ``SURFACES``. Raises NotSmooth if it is ``smooth`` and a mask is too thin for it.
+    """
+    return SURFACES[surface](reference, test, tuple(float(s) for s in spacing_mm))
+
+
+def _face_distances(reference: np.ndarray, test: np.ndarray, spacing_mm: tuple) -> tuple[Directed, Directed]:
+    surfaces = _lattice(lattice_surface, reference, test, spacing_mm)[:2]
+    return tuple(
+        _directed_faces(query, target, spacing_mm, beyond)
+        for query, target, beyond in ((*surfaces, 1), (*surfaces[::-1], -1))
+    )
+
+
+def _directed_faces(query: LatticeSurface, target: LatticeSurface, spacing_mm: tuple, beyond: int) -> Directed:
+    parts = [
+        _directed(query, target, nearest, face_areas(spacing_mm)[nearest.kind], beyond)
+        for nearest in _all_kinds(query, target, spacing_mm)
+    ]
+    return Directed(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _all_kinds(query: LatticeSurface, target: LatticeSurface, spacing_mm: tuple) -> Iterator[Nearest]:
+    """Corners, edge midpoints and face centers, each from what is known of its ends; nothing is kept for long."""
+    k, j, i = range(3)
+    corners = nearest_to_corners(query, target, spacing_mm)
+    yield corners
+    yield nearest_between(query, target, corners, k, spacing_mm)
+    along_j = nearest_between(query, target, corners, j, spacing_mm)
+    yield along_j
+    yield nearest_between(query, target, along_j, k, spacing_mm)
+    del along_j
+    along_i = nearest_between(query, target, corners, i, spacing_mm)
+    yield along_i
+    del corners
+    yield nearest_between(query, target, along_i, j, spacing_mm)
+    yield nearest_between(query, target, along_i, k, spacing_mm)
+
+
+def _surfel_distances(reference: np.ndarray, test: np.ndarray, spacing_mm: tuple) -> tuple[Directed, Directed]:
+    return _corner_distances(*_lattice(lattice_surface, reference, test, spacing_mm), marching_cubes_areas(spacing_mm))
+
+
+def _center_distances(reference: np.ndarray, test: np.ndarray, spacing_mm: tuple) -> tuple[Directed, Directed]:
+    return _corner_distances(*_lattice(boundary_voxels, reference, test, spacing_mm), np.ones(256))
+
+
+def _smooth_distances(reference: np.ndarray, test: np.ndarray, spacing_mm: tuple) -> tuple[Directed, ...]:
+    return tuple(Directed(*parts) for parts in smooth_distances(reference, test, spacing_mm))
+
+
+def _lattice(make: Callable, reference: np.ndarray, test: np.ndarray, spacing_mm: tuple) -> tuple:
+    frame = Frame(reference.shape, search_margin(spacing_mm))
+    return make(reference, frame), make(test, frame), spacing_mm
+
+
+def _corner_distances(reference: LatticeSurface, test: LatticeSurface, spacing_mm: tuple, areas: np.ndarray) -> tuple:
+    return tuple(
+        Directed(*_directed(query, target, nearest_to_corners(query, target, spacing_mm), areas, beyond))
+        for query, target, beyond in ((reference, test, 1), (test, reference, -1))
+    )
+
+
+def _directed(query: LatticeSurface, target: LatticeSurface, nearest: Nearest, areas: np.ndarray, beyond: int) -> tuple:
+    """Distances, areas and signs of the samples of one kind."""
+    samples = query.samples(nearest.kind)
+    distances = nearest.distances[samples]
+    # Off the target's surface all voxels around a sample lie on the same side of it.
+    inside = (target.cells.reshape(-1)[query.corners[samples]] & INSIDE) != 0
+    signs = np.where(inside, np.int8(beyond), np.int8(-beyond))
+    signs[distances == 0] = 0
+    return distances, areas[query.codes[samples]], signs
+
+
+SURFACES: dict[str, Callable] = {
+    "face": _face_distances,
+    "surfel": _surfel_distances,
+    "voxelcenter": _center_distances,
+    "smooth": _smooth_distances,
+}
