@@ -77,14 +77,46 @@ def mask_pairs(
 
 
 def _pairs(reference, test, spacing, labels) -> Iterator[MaskPair]:
-    box = _filled_box(reference, test)
-    arrays = reference[box], test[box]
-    boxes = _label_boxes(*arrays)
-    for label in sorted(boxes) if labels is None else labels:
-        inner = boxes.get(label, (slice(0, 0),) * 3)
-        masks = [array[inner] if array.dtype == bool else array[inner] == label for array in arrays]
-        start = tuple(outer.start + own.start for outer, own in zip(box, inner, strict=True))
-        yield MaskPair(label, *masks, start, reference.shape, spacing)
+    sides = LocatedLabels.of(reference), LocatedLabels.of(test)
+    for label in sorted(sides[0].boxes | sides[1].boxes) if labels is None else labels:
+        yield pair_of(label, (sides[0], label), (sides[1], label), spacing)
+
+
+@dataclass(frozen=True)
+class LocatedLabels:
+    """A label map and the box that each of its labels fills. ``array``: bool or integers, (K, J, I)."""
+
+    array: np.ndarray
+    boxes: dict[int, tuple[slice, slice, slice]]
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> LocatedLabels:
+        outer = _filled_box(array)
+        inside = array[outer]
+        if not inside.size:
+            return cls(array, {})
+        highest = int(inside.max())
+        if array.dtype == bool or np.count_nonzero(inside) == np.count_nonzero(inside == highest):
+            return cls(array, {highest: outer})
+        found = enumerate(ndimage.find_objects(inside), start=1)
+        return cls(array, {label: _shifted(box, outer) for label, box in found if box is not None})
+
+    def mask(self, label: int, box: tuple[slice, slice, slice]) -> np.ndarray:
+        """The label's mask in a box."""
+        return self.array[box] if self.array.dtype == bool and label == 1 else self.array[box] == label
+
+
+def pair_of(
+    label: int, reference: tuple[LocatedLabels, int], test: tuple[LocatedLabels, int], spacing_mm: tuple
+) -> MaskPair:
+    """The pair of a label of one map and a label of another on the same grid; a label that does not occur is empty."""
+    boxes = [side.boxes[value] for side, value in (reference, test) if value in side.boxes]
+    if not boxes:
+        box = (slice(0, 0),) * 3
+    else:
+        box = tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))
+    masks = [side.mask(value, box) for side, value in (reference, test)]
+    return MaskPair(label, *masks, tuple(s.start for s in box), reference[0].array.shape, spacing_mm)
 
 
 def check_array(array: np.ndarray, name: str) -> np.ndarray:
@@ -139,39 +171,19 @@ def check_labels(labels: Sequence[int]) -> list[int]:
     return list(dict.fromkeys(int(label) for label in labels))
 
 
-def _filled_box(*arrays: np.ndarray) -> tuple[slice, slice, slice]:
-    """The smallest box that holds everything that is not 0 in any of the arrays. One pass, a plane at a time."""
-    filled = np.zeros(arrays[0].shape[1:], bool)
+def _filled_box(array: np.ndarray) -> tuple[slice, slice, slice]:
+    """The smallest box that holds everything that is not 0. One pass, a plane at a time."""
+    filled = np.zeros(array.shape[1:], bool)
     planes = []
-    for k in range(len(arrays[0])):
-        own = [plane for plane in (array[k] for array in arrays) if _filled(plane)]
-        planes.append(bool(own))
-        for plane in own:
+    for plane in array:
+        # numpy's ``any`` is several times slower than these.
+        occupied = np.count_nonzero(plane) if plane.dtype == bool else plane.max()
+        planes.append(bool(occupied))
+        if occupied:
             np.logical_or(filled, plane, out=filled)
     occupied = [np.flatnonzero(planes), np.flatnonzero(filled.any(1)), np.flatnonzero(filled.any(0))]
     return tuple(slice(int(o[0]), int(o[-1]) + 1) if len(o) else slice(0, 0) for o in occupied)
 
 
-def _filled(plane: np.ndarray) -> bool:
-    """Whether not all is 0; numpy's ``any`` is several times slower."""
-    return bool(np.count_nonzero(plane) if plane.dtype == bool else plane.max())
-
-
-def _label_boxes(reference: np.ndarray, test: np.ndarray) -> dict[int, tuple[slice, slice, slice]]:
-    """For each label that occurs, the box that holds it in both arrays."""
-    whole = tuple(slice(0, n) for n in reference.shape)
-    if not reference.size:
-        return {}
-    if reference.dtype == bool and test.dtype == bool:
-        return {1: whole}
-    boxes: dict[int, tuple] = {}
-    for array in (reference, test):
-        found = ndimage.find_objects(array.view(np.uint8) if array.dtype == bool else array)
-        for label, box in enumerate(found, start=1):
-            if box is not None:
-                boxes[label] = _joint(boxes[label], box) if label in boxes else box
-    return boxes
-
-
-def _joint(one: tuple, other: tuple) -> tuple[slice, slice, slice]:
-    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+def _shifted(box: tuple, outer: tuple) -> tuple[slice, slice, slice]:
+    return tuple(slice(o.start + b.start, o.start + b.stop) for b, o in zip(box, outer, strict=True))

@@ -1,0 +1,47 @@
+"""Segments on another grid, in plain arrays; ``mrml_images`` does the same for nodes, through transforms."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy import ndimage
+
+from MedSegAICore.grid import TOLERANCE_VOXELS, Grid
+from MedSegAICore.image import LabelMap
+
+
+def resample_label_map(label_map: LabelMap, grid: Grid) -> LabelMap:
+    """The segments on another grid, by nearest neighbor: a voxel gets the label in which its center lies.
+
+    Right for every affine grid, sheared ones too. What lies outside ``grid`` is lost; see ``extended_to_hold``.
+    """
+    if label_map.grid.matches(grid):
+        return label_map
+    # From voxel KJI of the new grid to voxel KJI of the old one.
+    matrix = np.linalg.inv(label_map.grid.ijk_to_ras) @ grid.ijk_to_ras
+    linear, offset = matrix[:3, :3][::-1, ::-1], matrix[:3, 3][::-1]
+    layers = np.stack(
+        [
+            ndimage.affine_transform(layer, linear, offset, grid.shape, order=0, mode="grid-constant")
+            for layer in label_map.layers
+        ]
+    )
+    return dataclasses.replace(label_map, array=layers if label_map.array.ndim == 4 else layers[0], grid=grid)
+
+
+def extended_to_hold(grid: Grid, label_map: LabelMap) -> Grid:
+    """The grid, with voxels added on those sides where segments of ``label_map`` reach beyond it."""
+    filled = label_map.layers.any(axis=0)
+    if not filled.any():
+        return grid
+    low, high = [], []
+    for axis in range(3):
+        where = np.flatnonzero(filled.any(axis=tuple(other for other in range(3) if other != axis)))
+        low.append(where[0] - 0.5)
+        high.append(where[-1] + 0.5)
+    ends = np.array([[(low, high)[bit][axis] for axis, bit in enumerate(bits)] for bits in np.ndindex(2, 2, 2)])
+    corners = grid.ras_to_ijk_points(label_map.grid.ijk_to_ras_points(ends[:, ::-1]))[:, ::-1]
+    first = np.minimum(0, np.ceil(corners.min(0) - TOLERANCE_VOXELS)).astype(int)
+    last = np.maximum(np.array(grid.shape) - 1, np.floor(corners.max(0) + TOLERANCE_VOXELS)).astype(int)
+    return grid if (first == 0).all() and (last + 1 == grid.shape).all() else grid.crop(first, last - first + 1)

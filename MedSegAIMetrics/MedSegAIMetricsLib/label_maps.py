@@ -1,0 +1,127 @@
+"""Compare two label maps that know where they lie and what their segments are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from MedSegAICore.errors import Cancelled, GeometryError, InputError
+from MedSegAICore.grid import Grid
+from MedSegAICore.image import Label, LabelMap
+from MedSegAICore.resampling import extended_to_hold, resample_label_map
+from MedSegAIMetricsLib.comparison import LabelMeasures, Settings, measure
+from MedSegAIMetricsLib.masks import LocatedLabels, MaskPair, pair_of
+from MedSegAIMetricsLib.matching import Match, match_labels
+
+MOST_SHEAR = 1e-3  # cosine between two axes of a grid; distances are measured along axes at right angles
+
+
+class SegmentComparison(dict):
+    """``{segment id: {measure name: float}}`` with what belongs to it; the id is the reference's, else the test's.
+
+    ``reasons``: ``{segment id: {measure name: why it is NaN or holds by convention}}``. ``matches``: ``{segment id:
+    Match}``, which segments were compared and why these. ``measures``, ``region``: as in ``Comparison``. ``grid``: on
+    which everything was measured. ``notes``: sentences about what was resampled.
+    """
+
+    def __init__(self, measured: dict[str, LabelMeasures], matches: Sequence[Match], settings: Settings, grid: Grid):
+        super().__init__({key: own.values for key, own in measured.items()})
+        self.reasons = {key: own.reasons for key, own in measured.items()}
+        self.summaries = {key: own.reason for key, own in measured.items()}
+        self.matches = dict(zip(measured, matches, strict=True))
+        self.measures = settings.measures
+        self.region = str(settings.region)
+        self.grid = grid
+        self.notes: list[str] = []
+
+
+def compare_label_maps(
+    reference: LabelMap,
+    test: LabelMap,
+    measures: Sequence[str] | None = None,
+    *,
+    grid: str | Grid = "reference",
+    matches: Sequence[Match] | None = None,
+    progress: Callable[[float, str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    **settings,
+) -> SegmentComparison:
+    """Compare all segments of two label maps, overlapping ones each by itself.
+
+    ``measures`` and ``settings``: as for ``compare``. ``matches``: which segments belong together; None finds them by
+    id, terminology and name, and compares what is on one side only with an empty mask.
+    ``grid``: where the two lie on different grids, everything is measured on that of the ``reference``, of the
+    ``test``, or on a Grid, extended so that no segment is cut; the other is resampled by nearest neighbor, and
+    ``notes`` of the result says so.
+    ``progress(fraction, segment name)`` and ``cancelled()`` are called before each segment.
+
+    Raises InputError for segments or measures that do not exist and names that occur twice; GeometryError for a grid
+    whose axes are not at right angles; Cancelled.
+    """
+    chosen = Settings.of(measures, **settings)
+    matches = list(match_labels(reference.labels, test.labels) if matches is None else matches)
+    reference, test, notes = on_one_grid(reference, test, grid)
+    measured: dict[str, LabelMeasures] = {}
+    for number, (match, pair) in enumerate(zip(matches, segment_pairs(reference, test, matches), strict=True)):
+        if cancelled is not None and cancelled():
+            raise Cancelled("Cancelled: the comparison was not finished.")
+        if progress is not None:
+            progress(number / len(matches), match.label.name)
+        measured[_key(match, measured)] = measure(pair, chosen)
+    result = SegmentComparison(measured, matches, chosen, reference.grid)
+    result.notes = notes
+    return result
+
+
+def on_one_grid(
+    reference: LabelMap, test: LabelMap, grid: str | Grid = "reference"
+) -> tuple[LabelMap, LabelMap, list[str]]:
+    """Both label maps on one grid, see ``compare_label_maps``, and a sentence for each that was resampled."""
+    if grid not in ("reference", "test") and not isinstance(grid, Grid):
+        raise InputError(f"The grid is 'reference', 'test' or a Grid, but it is {grid!r}.")
+    named = grid if isinstance(grid, Grid) else (reference if grid == "reference" else test).grid
+    target = named
+    for label_map in (reference, test):
+        if not label_map.grid.matches(named):
+            target = extended_to_hold(target, label_map)
+    _check_axes(target)
+    notes = []
+    for title, label_map in (("reference", reference), ("test", test)):
+        if not label_map.grid.matches(named):
+            notes.append(f"The {title} was resampled by nearest neighbor from {label_map.grid} to {target}.")
+    return resample_label_map(reference, target), resample_label_map(test, target), notes
+
+
+def segment_pairs(reference: LabelMap, test: LabelMap, matches: Sequence[Match]) -> Iterator[MaskPair]:
+    """The masks of each match, made when they are asked for. Both label maps lie on one grid."""
+    located: dict[tuple[int, int], LocatedLabels] = {}
+
+    def find(side: int, label_map: LabelMap, label: Label | None) -> tuple[LocatedLabels, int]:
+        layer = label.layer if label else 0
+        if (side, layer) not in located:
+            located[side, layer] = LocatedLabels.of(label_map.layers[layer])
+        return located[side, layer], label.value if label else 0
+
+    for match in matches:
+        sides = find(0, reference, match.reference), find(1, test, match.test)
+        yield pair_of(match.label.value, *sides, reference.grid.spacing_kji)
+
+
+def _key(match: Match, taken: dict) -> str:
+    """The segment's id; a test segment whose id another reference segment has gets a number."""
+    key, number = match.label.id, 2
+    while key in taken:
+        key, number = f"{match.label.id}_{number}", number + 1
+    return key
+
+
+def _check_axes(grid: Grid):
+    axes = grid.ijk_to_ras[:3, :3] / np.array(grid.spacing_ijk)
+    largest = np.abs(axes.T @ axes - np.eye(3)).max()
+    if largest > MOST_SHEAR:
+        raise GeometryError(
+            f"The axes of {grid} are not at right angles (cosine {largest:.3g}), so distances cannot be measured on it. "
+            "Name another grid, or resample the reference to one with right angles."
+        )
