@@ -123,6 +123,15 @@ class Grid:
         matrix[:3, 3] = self.ijk_to_ras_points([tuple(start_kji)[::-1]])[0]
         return Grid(tuple(shape_kji), matrix)
 
+    def extended_to(self, points_ras: np.ndarray) -> Grid:
+        """The same grid with voxels added on those sides where points (N, 3) lie in none of its voxels."""
+        indices = self.ras_to_ijk_points(points_ras)[:, ::-1]
+        # A point on the face between two voxels needs only the nearer one.
+        first = np.floor(indices.min(0) + 0.5 + TOLERANCE_VOXELS).astype(int)
+        last = np.ceil(indices.max(0) - 0.5 - TOLERANCE_VOXELS).astype(int)
+        first, last = np.minimum(first, 0), np.maximum(last, np.array(self.shape) - 1)
+        return self if (last - first + 1 == self.shape).all() else self.crop(first, last - first + 1)
+
     def __repr__(self) -> str:
         spacing = " x ".join(f"{s:.3g}" for s in self.spacing_kji)
         return f"Grid({' x '.join(map(str, self.shape))} voxels KJI, {spacing} mm, {self.orientation})"

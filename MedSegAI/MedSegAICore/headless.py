@@ -116,6 +116,7 @@ def _start_application(slicer):
     slicer.app = Application(application_logic, scene, str(temporary))
     color_logic = application_logic.GetColorLogic()  # volumes get no color node unless it is registered
     _add_module(slicer, "Colors", color_logic)
+    scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())  # in Slicer its Colors module does this
     for name, class_name in MODULE_LOGICS.items():
         logic_class = getattr(slicer, class_name, None)
         if logic_class is not None:  # the set of wheels' modules changes between versions

@@ -288,9 +288,9 @@ def label_map_from_segmentation(segmentationNode, referenceVolume=None, allowCro
         raise InputError(f"A segmentation is needed, but {what} was given.")
     grid = grid_from_volume(referenceVolume) if referenceVolume is not None else reference_grid(segmentationNode)
     transform = _transform_between(segmentationNode, referenceVolume) if referenceVolume is not None else None
-    segmentation = _with_voxels(segmentationNode, grid)
+    segmentation = with_voxels(segmentationNode, grid)
     packer = LayerPacker(grid)
-    for image, labels in _layers(segmentation):
+    for image, labels in segment_layers(segmentation):
         placed, lost = resample_labels(image, [label.value for label in labels], grid, transform)
         if lost and not allowCropping:
             raise GeometryError(
@@ -337,7 +337,7 @@ def _transform_between(node, reference):
     return transform
 
 
-def _with_voxels(segmentationNode, grid: Grid):
+def with_voxels(segmentationNode, grid: Grid):
     """The node's segmentation, or a copy converted to voxels if it holds only surfaces."""
     import slicer
 
@@ -354,7 +354,7 @@ def _with_voxels(segmentationNode, grid: Grid):
     return copy
 
 
-def _layers(segmentation):
+def segment_layers(segmentation):
     """The shared label maps of a segmentation, each with its labels."""
     import slicer
 

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-from MedSegAICore.grid import TOLERANCE_VOXELS, Grid
+from MedSegAICore.grid import Grid
 from MedSegAICore.image import LabelMap
 
 
@@ -35,13 +35,7 @@ def extended_to_hold(grid: Grid, label_map: LabelMap) -> Grid:
     filled = label_map.layers.any(axis=0)
     if not filled.any():
         return grid
-    low, high = [], []
-    for axis in range(3):
-        where = np.flatnonzero(filled.any(axis=tuple(other for other in range(3) if other != axis)))
-        low.append(where[0] - 0.5)
-        high.append(where[-1] + 0.5)
-    ends = np.array([[(low, high)[bit][axis] for axis, bit in enumerate(bits)] for bits in np.ndindex(2, 2, 2)])
-    corners = grid.ras_to_ijk_points(label_map.grid.ijk_to_ras_points(ends[:, ::-1]))[:, ::-1]
-    first = np.minimum(0, np.ceil(corners.min(0) - TOLERANCE_VOXELS)).astype(int)
-    last = np.maximum(np.array(grid.shape) - 1, np.floor(corners.max(0) + TOLERANCE_VOXELS)).astype(int)
-    return grid if (first == 0).all() and (last + 1 == grid.shape).all() else grid.crop(first, last - first + 1)
+    occupied = [filled.any(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
+    limits = [(np.argmax(line) - 0.5, len(line) - np.argmax(line[::-1]) - 0.5) for line in occupied]
+    corners = np.array([[limits[axis][bit] for axis, bit in enumerate(bits)] for bits in np.ndindex(2, 2, 2)])
+    return grid.extended_to(label_map.grid.ijk_to_ras_points(corners[:, ::-1]))

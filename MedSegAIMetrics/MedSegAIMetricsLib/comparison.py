@@ -149,7 +149,7 @@ def _by_convention(wanted: Measure, pair: MaskPair) -> float | None:
 
 
 def _why_undefined(wanted: Measure, pair: MaskPair) -> str:
-    if pair.empty and (wanted.group in ("surface", "volume", "lesions") or pair.empty == "both"):
+    if pair.empty == "both" or (pair.empty and wanted.name not in ("specificity", "npv")):
         return _EMPTY[pair.empty]
     if wanted.group == "lesions":
         return "no lesion to count"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,18 +22,35 @@ class SegmentComparison(dict):
 
     ``reasons``: ``{segment id: {measure name: why it is NaN or holds by convention}}``. ``matches``: ``{segment id:
     Match}``, which segments were compared and why these. ``measures``, ``region``: as in ``Comparison``. ``grid``: on
-    which everything was measured. ``notes``: sentences about what was resampled.
+    which everything was measured. ``notes``: sentences about what was resampled. ``names``: of the reference and the
+    test.
     """
 
-    def __init__(self, measured: dict[str, LabelMeasures], matches: Sequence[Match], settings: Settings, grid: Grid):
+    def __init__(
+        self,
+        measured: dict[str, LabelMeasures],
+        matches: Sequence[Match],
+        settings: Settings,
+        label_maps: tuple[LabelMap, LabelMap],
+    ):
         super().__init__({key: own.values for key, own in measured.items()})
         self.reasons = {key: own.reasons for key, own in measured.items()}
         self.summaries = {key: own.reason for key, own in measured.items()}
         self.matches = dict(zip(measured, matches, strict=True))
         self.measures = settings.measures
         self.region = str(settings.region)
-        self.grid = grid
+        self.grid = label_maps[0].grid
         self.notes: list[str] = []
+        self.names = ("reference", "test")
+        self._label_maps = label_maps
+
+    def masks(self, segment_id: str) -> tuple[np.ndarray, np.ndarray]:
+        """The reference and the test mask (K, J, I) of one segment, on ``grid``."""
+        match = self.matches[segment_id]
+        return tuple(
+            label_map.mask(label) if label is not None else np.zeros(self.grid.shape, bool)
+            for label_map, label in zip(self._label_maps, (match.reference, match.test), strict=True)
+        )
 
 
 def compare_label_maps(
@@ -70,7 +86,7 @@ def compare_label_maps(
         if progress is not None:
             progress(number / len(matches), match.label.name)
         measured[_key(match, measured)] = measure(pair, chosen)
-    result = SegmentComparison(measured, matches, chosen, reference.grid)
+    result = SegmentComparison(measured, matches, chosen, (reference, test))
     result.notes = notes
     return result
 
@@ -122,6 +138,6 @@ def _check_axes(grid: Grid):
     largest = np.abs(axes.T @ axes - np.eye(3)).max()
     if largest > MOST_SHEAR:
         raise GeometryError(
-            f"The axes of {grid} are not at right angles (cosine {largest:.3g}), so distances cannot be measured on it. "
-            "Name another grid, or resample the reference to one with right angles."
+            f"The axes of {grid} are not at right angles (cosine {largest:.3g}), so distances cannot be measured on "
+            "it. Name another grid, or resample the reference to one with right angles."
         )

@@ -102,7 +102,9 @@ class LocatedLabels:
         return cls(array, {label: _shifted(box, outer) for label, box in found if box is not None})
 
     def mask(self, label: int, box: tuple[slice, slice, slice]) -> np.ndarray:
-        """The label's mask in a box."""
+        """The label's mask in a box; empty if the label does not occur."""
+        if label not in self.boxes:
+            return np.zeros([s.stop - s.start for s in box], bool)
         return self.array[box] if self.array.dtype == bool and label == 1 else self.array[box] == label
 
 

@@ -59,6 +59,12 @@ class Measure:
     value: float | None = None  # of the parameter
     surface: str = ""
 
+    @property
+    def description(self) -> str:
+        """Definition, source and, where it matters, the region, in one line."""
+        region = " Depends on the region in which true negatives are counted." if self.region else ""
+        return f"{self.definition}. {self.source}.{region}"
+
     def with_value(self, value: float, surface: str = DEFAULT_SURFACE) -> Measure:
         """This family's measure for one value of its parameter, on a surface."""
         number = f"{value:g}" if self.parameter else ""

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from MedSegAIMetricsLib.label_maps import SegmentComparison
 from MedSegAIMetricsLib.measures import Measure
 from MedSegAIMetricsLib.statistics import Figures, figures
 
@@ -44,6 +45,24 @@ class Row:
         keys = dict(zip(KEYS, (self.case, self.label, self.segment), strict=True))
         notes = dict(zip(NOTES, (self.region, self.matched, self.status, self.reason), strict=True))
         return {**keys, **self.values, **notes}
+
+
+def rows_of(comparison: SegmentComparison, case: str = "", group: Mapping[str, str] | None = None) -> list[Row]:
+    """A row for each segment of one comparison."""
+    notes = " ".join(comparison.notes)
+    return [
+        Row(
+            case,
+            comparison.matches[key].label.value,
+            comparison.matches[key].label.name,
+            values,
+            comparison.region,
+            f"{comparison.matches[key]}. {notes}".strip(),
+            reason=comparison.summaries[key],
+            group=group or {},
+        )
+        for key, values in comparison.items()
+    ]
 
 
 @dataclass(frozen=True)

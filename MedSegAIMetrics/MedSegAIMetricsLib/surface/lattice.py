@@ -7,6 +7,7 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 # A sample belongs to a lattice cell, named by its lower corner, and to one of seven kinds. The kind is the set of axes
 # along which the sample lies halfway between two corners: none for the corner itself, one for an edge midpoint, two for
@@ -18,6 +19,7 @@ CORNER = 0
 # voxel above the cell's corner belongs to the mask.
 INSIDE = np.uint8(128)
 
+TREE_LEAF = 64  # faster than scipy's 16 for points of surfaces that are far apart
 SLAB_BYTES = 1 << 18  # a slab of the lattice and what is made of it stay in the processor's second cache
 
 
@@ -70,6 +72,16 @@ class LatticeSurface:
         coordinates = self.coordinates(self.corners[slice(*np.searchsorted(self.corners, planes))])
         return coordinates[((coordinates >= first) & (coordinates <= last)).all(1)]
 
+    def tree(self, spacing_mm: tuple[float, float, float]) -> cKDTree:
+        """A k-d tree of all corners in mm from the mask's first corner; made once."""
+        if spacing_mm not in self._trees:
+            self._trees[spacing_mm] = make_tree(self.coordinates(self.corners), spacing_mm)
+        return self._trees[spacing_mm]
+
+    @functools.cached_property
+    def _trees(self) -> dict:
+        return {}
+
     @functools.cached_property
     def _kinds(self) -> np.ndarray:
         return _KINDS_OF_CODE[self.codes]
@@ -81,6 +93,11 @@ class LatticeSurface:
     def coordinates(self, positions: np.ndarray) -> np.ndarray:
         """Flat positions of the lattice as (n, 3) cell indices, KJI, counted from the mask's first corner."""
         return np.stack(np.unravel_index(positions, self.frame.cells), 1) - self.frame.margin
+
+
+def make_tree(coordinates: np.ndarray, spacing_mm: tuple[float, float, float]) -> cKDTree:
+    """A k-d tree of lattice points (n, 3), quick to make and to ask for far points."""
+    return cKDTree(coordinates * np.array(spacing_mm), leafsize=TREE_LEAF, balanced_tree=False, compact_nodes=False)
 
 
 def lattice_surface(mask: np.ndarray, frame: Frame) -> LatticeSurface:

@@ -13,11 +13,12 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from MedSegAIMetricsLib.surface.lattice import AXES, CORNER, LatticeSurface
+from MedSegAIMetricsLib.surface.lattice import AXES, CORNER, LatticeSurface, make_tree
 
 REACH_CORNERS = 4000  # as many corners as this lie within the reach of a search
 FIRST_BLOCK, LAST_BLOCK = 8, 256  # looks made in one go, at first and later
@@ -25,10 +26,13 @@ CHUNK = 1 << 15  # looks made at once, so that what they need stays in the proce
 
 # Rough costs in nanoseconds, to decide when a k-d tree is cheaper than looking further; results do not depend on them.
 LOOK_NS, TREE_BUILD_NS, TREE_QUERY_NS = 3, 100, 5000
-TREE_LEAF = 64  # faster than scipy's 16 for points on surfaces that are far away
 COARSE = 64  # every so many corners are enough to say how far the nearest one is at most
 
+BEYOND_AT_ONCE = 1024  # samples beyond the reach that are searched at once, to bound the memory
+
 ROUNDING = 1e-9  # relative; distances that differ by less are the same
+
+_NONE = np.zeros(0, np.intp)
 
 
 def reach_mm(spacing_mm: Sequence[float]) -> float:
@@ -91,11 +95,7 @@ def nearest_to_corners(query: LatticeSurface, target: LatticeSurface, spacing_mm
 def nearest_between(
     query: LatticeSurface, target: LatticeSurface, ends: Nearest, axis: int, spacing_mm: tuple
 ) -> Nearest:
-    """The nearest points to the samples halfway along ``axis`` between the samples that ``ends`` tells of.
-
-    Exact within ``reach_mm``. Beyond it the distance is that to the best point known from the two ends, as in vector
-    distance transforms (Danielsson, Computer Graphics and Image Processing 1980;14:227-248): never too small, seldom
-    too large, and then by a fraction of a voxel.
+    """The nearest points to the samples halfway along ``axis`` between the samples that ``ends`` tells of. Exact.
     """
     kind = ends.kind | AXES[axis]
     samples = query.samples(kind)
@@ -111,8 +111,13 @@ def nearest_between(
     bound = np.minimum(np.maximum(one, other), np.sqrt(bound, out=bound), out=bound) * (1 - ROUNDING)
     open_ = np.flatnonzero(best > bound * (1 + 2 * ROUNDING))
     looks = _looks(spacing_mm, kind)
-    found, open_ = _look_between(query, target, looks, samples, open_, bound, best)
-    best[open_], steps[:, open_], kinds[open_] = looks.distances[found], looks.steps[found].T, looks.kinds[found]
+    found, settled, beyond = _look_between(query, target, looks, samples, open_, bound, best)
+    best[settled], steps[:, settled], kinds[settled] = looks.distances[found], looks.steps[found].T, looks.kinds[found]
+    for first in range(0, len(beyond), BEYOND_AT_ONCE):
+        far = beyond[first : first + BEYOND_AT_ONCE]
+        nearer = _search_beyond(query, target, kind, samples[far], best[far], spacing_mm)
+        best[far[nearer.rows]], steps[:, far[nearer.rows]] = nearer.distances, nearer.steps
+        kinds[far[nearer.rows]] = nearer.kinds
     nearest.distances[samples], nearest.steps[:, samples], nearest.kinds[samples] = best, steps, kinds
     return nearest
 
@@ -134,16 +139,20 @@ def _best_known(query, target, ends: Nearest, at: tuple[np.ndarray, np.ndarray],
     return np.sqrt(np.minimum(*squares)), np.where(first, *steps), np.where(first, *kinds)
 
 
-def _look_between(query, target, looks, samples, open_, bound, best) -> tuple[np.ndarray, np.ndarray]:
-    """Look from ``bound`` to what is ``best`` so far; returns what was found nearer, and for which samples."""
+def _look_between(query, target, looks, samples, open_, bound, best) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Look from ``bound`` to what is ``best`` so far.
+
+    Returns what was found nearer, for which samples, and the samples for which the reach was too short to tell.
+    """
     flat, offsets = target.cells.reshape(-1), looks.steps @ np.array(target.frame.strides)
     first = np.searchsorted(looks.distances, bound[open_])
-    block, found, settled = FIRST_BLOCK, [np.zeros(0, np.intp)], [np.zeros(0, np.intp)]
+    block, found, settled, beyond = FIRST_BLOCK, [_NONE], [_NONE], [_NONE]
     while True:
+        beyond.append(open_[first >= looks.count])
         worth = looks.distances[np.minimum(first, looks.count)] < best[open_] * (1 - ROUNDING)
         open_, first = open_[worth], first[worth]
         if not len(open_):
-            return np.concatenate(found), np.concatenate(settled)
+            return np.concatenate(found), np.concatenate(settled), np.concatenate(beyond)
         hits = np.empty(len(open_), np.intp)
         for part in _chunks(len(open_), block):
             index = np.minimum(first[part, None] + np.arange(block), looks.count)
@@ -157,6 +166,44 @@ def _look_between(query, target, looks, samples, open_, bound, best) -> tuple[np
         missed = hits == looks.count
         open_, first = open_[missed], first[missed] + block
         block = min(2 * block, LAST_BLOCK)
+
+
+class _Nearer(NamedTuple):
+    """Points found nearer than known: for which rows, how far, and where."""
+
+    rows: np.ndarray
+    distances: np.ndarray
+    steps: np.ndarray
+    kinds: np.ndarray
+
+
+def _search_beyond(query, target, kind: int, samples: np.ndarray, best: np.ndarray, spacing_mm: tuple) -> _Nearer:
+    """What is nearer than ``best``, for samples further away than looks reach.
+
+    Every point of the target's surface that is as near as ``best`` has a corner at most half a face's diagonal
+    further. Such corners are few, as nothing is nearer than the nearest point.
+    """
+    spacing, half = np.array(spacing_mm), np.array([0.5 if kind & axis else 0 for axis in AXES])
+    at = query.coordinates(query.corners[samples])
+    radius = np.sqrt(best**2 + ((half * spacing) ** 2).sum()) * (1 + ROUNDING)
+    tree = target.tree(spacing_mm)
+    candidates = tree.query_ball_point((at + half) * spacing, radius)
+    row = np.repeat(np.arange(len(samples)), [len(c) for c in candidates])
+    corner = np.rint(tree.data[np.concatenate([_NONE, *candidates]).astype(np.intp)] / spacing).astype(int)
+    steps = corner - at[row]
+    squares = ((steps - half) * spacing) ** 2
+    bits = target.cells.reshape(-1)[(corner + target.frame.margin) @ np.array(target.frame.strides)]
+    lands = [np.array([bool(other & axis) for axis in AXES]) for other in range(7)]
+    distances = np.full((7, len(row)), np.inf)
+    for other in (other for other in range(7) if other & kind == other):
+        there = ((bits >> np.uint8(other)) & 1 > 0) & (steps[:, lands[other]] == 0).all(1)
+        distances[other, there] = np.sqrt(squares[there][:, ~lands[other]].sum(1))
+    nearest = distances.argmin(0)
+    distances = distances.min(0)
+    order = np.lexsort((distances, row))
+    order = order[np.unique(row[order], return_index=True)[1]]  # the nearest candidate of each row
+    order = order[distances[order] < best[row[order]]]
+    return _Nearer(row[order], distances[order], steps[order].T, nearest[order].astype(np.uint8))
 
 
 @dataclass(frozen=True)
@@ -202,8 +249,7 @@ def _tree_search(query: LatticeSurface, target: LatticeSurface, corners: np.ndar
     coarse = cKDTree(target.coordinates(target.corners[::COARSE]) * np.array(spacing_mm))
     furthest = np.ceil(coarse.query(ours * np.array(spacing_mm))[0].max() / spacing_mm)
     theirs = target.corners_within(ours.min(0) - furthest, ours.max(0) + furthest)
-    tree = cKDTree(theirs * np.array(spacing_mm), leafsize=TREE_LEAF, balanced_tree=False, compact_nodes=False)
-    distances, nearest = tree.query(ours * np.array(spacing_mm))
+    distances, nearest = make_tree(theirs, spacing_mm).query(ours * np.array(spacing_mm))
     return distances, (theirs[nearest] - ours).T
 
 
