@@ -47,6 +47,8 @@ def case_decisions(
         raise InputError(f"There are {len(truth)} truths but {len(decision)} decisions; each case needs one of both.")
     if pretest_probability is not None and not 0 < pretest_probability < 1:
         raise InputError(f"A pretest probability lies between 0 and 1, but it is {pretest_probability}.")
+    if not 0 < confidence < 1:
+        raise InputError(f"A confidence lies between 0 and 1, such as 0.95, but it is {confidence}.")
     tp, fn = int(np.sum(truth & decision)), int(np.sum(truth & ~decision))
     fp, tn = int(np.sum(~truth & decision)), int(np.sum(~truth & ~decision))
     prevalence = pretest_probability if pretest_probability is not None else float(truth.mean())
@@ -99,7 +101,10 @@ def _likelihood_ratio(in_positive: int, in_negative: int, positive: int, negativ
         return Estimate(math.nan, math.nan, math.nan, "the decision was never made")
     ratio = relative_risk(in_positive, positive, in_negative, negative)
     interval = ratio.confidence_interval(confidence)
-    reason = "" if in_negative else "the decision was never made in a case of the other kind"
+    reason = ""
+    if not in_positive or not in_negative:
+        kind = "positive" if not in_positive else "negative"
+        reason = f"the decision was never made in a {kind} case, so the ratio has no interval"
     return Estimate(float(ratio.relative_risk), float(interval.low), float(interval.high), reason)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from MedSegAICore.errors import InputError
 from MedSegAIMetricsLib.boundary import boundary_iou
 from MedSegAIMetricsLib.lesions import lesion_measures
 from MedSegAIMetricsLib.masks import MaskPair, mask_pairs
@@ -39,6 +40,10 @@ class Settings:
         lesion_threshold: float = 0.0,
     ) -> Settings:
         chosen = select(measures, percentiles=percentiles, tolerances_mm=tolerances_mm, betas=betas, surface=surface)
+        if not 0 <= lesion_threshold < 1:
+            raise InputError(
+                f"A lesion threshold is a Jaccard from 0 up to, but not including, 1, but it is {lesion_threshold}."
+            )
         return cls(tuple(chosen), Region.parse(region), lesion_threshold)
 
 

@@ -21,11 +21,9 @@ def lesion_measures(pair: MaskPair, threshold: float = 0.0) -> dict[str, float]:
     their Jaccard is largest (Kuhn, Nav Res Logist Q 1955;2:83-97).
     """
     (reference, n_reference), (test, n_test) = (ndimage.label(m, TOUCHING) for m in (pair.reference, pair.test))
-    jaccard, dice = _matches(reference, n_reference, test, n_test)
-    matched = jaccard > threshold
-    tp = int(np.count_nonzero(matched))
+    matched = _dice_of_matches(reference, n_reference, test, n_test, threshold)
+    tp, total = len(matched), float(matched.sum())
     fp, fn = n_test - tp, n_reference - tp
-    total = float(dice[matched].sum())
     return {
         "lesions_reference": n_reference,
         "lesions_test": n_test,
@@ -40,14 +38,17 @@ def lesion_measures(pair: MaskPair, threshold: float = 0.0) -> dict[str, float]:
     }
 
 
-def _matches(reference: np.ndarray, n_reference: int, test: np.ndarray, n_test: int):
-    """Jaccard and Dice of each pair of the best one-to-one assignment."""
+def _dice_of_matches(
+    reference: np.ndarray, n_reference: int, test: np.ndarray, n_test: int, threshold: float
+) -> np.ndarray:
+    """Dice of each pair of the best one-to-one assignment."""
     if not n_reference or not n_test:
-        return np.zeros(0), np.zeros(0)
+        return np.zeros(0)
     joint = np.bincount((reference.ravel() * (n_test + 1) + test.ravel()), minlength=(n_reference + 1) * (n_test + 1))
     joint = joint.reshape(n_reference + 1, n_test + 1)
     common = joint[1:, 1:]
     sizes = joint.sum(1)[1:, None] + joint.sum(0)[None, 1:]
     jaccard = common / (sizes - common)
+    jaccard[jaccard <= threshold] = 0  # such pairs must not compete with those that can match
     rows, columns = linear_sum_assignment(-jaccard)
-    return jaccard[rows, columns], (2 * common / sizes)[rows, columns]
+    return (2 * common / sizes)[rows, columns][jaccard[rows, columns] > 0]

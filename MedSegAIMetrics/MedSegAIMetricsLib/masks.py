@@ -168,8 +168,10 @@ def check_spacing(spacing_mm: Sequence[float]) -> tuple[float, float, float]:
 def check_labels(labels: Sequence[int]) -> list[int]:
     """The labels without repetition. Raises InputError for one that cannot occur."""
     for label in labels:
-        if int(label) != label or not 1 <= label <= MAX_LABEL:
-            raise InputError(f"A label is a whole number from 1 to {MAX_LABEL} (0 is background), but one is {label}.")
+        if not isinstance(label, (int, float, np.number)) or not 1 <= label <= MAX_LABEL or label != int(label):
+            raise InputError(
+                f"A label is a whole number from 1 to {MAX_LABEL} (0 is background), but one is {label!r}."
+            )
     return list(dict.fromkeys(int(label) for label in labels))
 
 

@@ -81,6 +81,11 @@ def _by_key(labels: Sequence[Label], key: Callable) -> dict:
     return groups
 
 
+def is_generic(label: Label) -> bool:
+    """Whether nothing but its value says what a label is."""
+    return bool(GENERIC.fullmatch(label.name.strip()) and GENERIC.fullmatch(label.id))
+
+
 def _id(label: Label):
     if not GENERIC.fullmatch(label.id):
         return label.id
@@ -93,7 +98,9 @@ def _terminology(label: Label):
     if len(parts) != 7:
         return None
     codes = tuple(tuple(part.split("^")[:2]) for index, part in enumerate(parts) if index not in (0, 4))
-    return codes if any(any(code) for code in codes) else None
+    category, kind = codes[:2]
+    unspecific = category == kind  # "Tissue, Tissue" is what Slicer gives to every new segment
+    return codes if any(any(code) for code in codes) and not unspecific else None
 
 
 def _name(label: Label):
@@ -101,5 +108,4 @@ def _name(label: Label):
 
 
 def _same_value(one: Label, other: Label) -> bool:
-    unnamed = any(GENERIC.fullmatch(label.name.strip()) and GENERIC.fullmatch(label.id) for label in (one, other))
-    return unnamed and (one.value, one.layer) == (other.value, other.layer)
+    return (is_generic(one) or is_generic(other)) and (one.value, one.layer) == (other.value, other.layer)

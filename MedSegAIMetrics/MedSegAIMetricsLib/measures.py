@@ -269,11 +269,17 @@ def select(
 
 @functools.lru_cache(64)
 def _selected(wanted, percentiles, tolerances_mm, betas, surface: str) -> tuple[Measure, ...]:
-    _check_parameters(percentiles, tolerances_mm, betas, surface)
+    if surface not in SURFACE_TITLES:
+        raise InputError(f"There is no surface {surface!r}; choose one of {', '.join(SURFACE_TITLES)}.")
+    for parameter, given in (("percentile", percentiles), ("tolerance_mm", tolerances_mm), ("beta", betas)):
+        for value in given:
+            _check_value(parameter, value)
     values = {"percentile": percentiles, "tolerance_mm": tolerances_mm, "beta": betas, "": (0,)}
     chosen: dict[str, Measure] = {}
     for name in wanted if wanted is not None else GROUPS[:-1]:
         for family, value, own_surface in _meant(str(name)):
+            if value is not None:
+                _check_value(family.parameter, value)
             for number in [value] if value is not None else values[family.parameter]:
                 measure = family.with_value(number, own_surface or surface)
                 chosen[measure.name] = measure
@@ -303,15 +309,10 @@ def _pattern(family: Measure) -> re.Pattern:
     return re.compile(pattern)
 
 
-def _check_parameters(percentiles, tolerances_mm, betas, surface: str):
-    if surface not in SURFACE_TITLES:
-        raise InputError(f"There is no surface {surface!r}; choose one of {', '.join(SURFACE_TITLES)}.")
-    for percentile in percentiles:
-        if not 0 < percentile <= 100:
-            raise InputError(f"A percentile must be above 0 and at most 100, but it is {percentile}.")
-    for tolerance in tolerances_mm:
-        if not 0 <= tolerance < float("inf"):
-            raise InputError(f"A tolerance must be a number of millimeters of at least 0, but it is {tolerance}.")
-    for beta in betas:
-        if not 0 < beta < float("inf"):
-            raise InputError(f"Beta must be a positive number, but it is {beta}.")
+def _check_value(parameter: str, value: float):
+    if parameter == "percentile" and not 0 < value <= 100:
+        raise InputError(f"A percentile must be above 0 and at most 100, but it is {value}.")
+    if parameter == "tolerance_mm" and not 0 <= value < float("inf"):
+        raise InputError(f"A tolerance must be a number of millimeters of at least 0, but it is {value}.")
+    if parameter == "beta" and not 0 < value < float("inf"):
+        raise InputError(f"Beta must be a positive number, but it is {value}.")

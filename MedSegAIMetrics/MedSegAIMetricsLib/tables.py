@@ -100,6 +100,11 @@ def summarize_subgroups(rows: Sequence[Row], measures: Sequence[Measure]) -> dic
     return summary
 
 
+def ranking_measure(measures: Sequence[Measure]) -> Measure | None:
+    """By which cases are ranked: Dice, else the first measure that has a better and a worse side."""
+    return next((m for m in measures if m.name == "dice"), next((m for m in measures if m.better), None))
+
+
 def worst_first(rows: Sequence[Row], measure: Measure) -> list[Row]:
     """Rows from the worst to the best; those without a value, which are failures or empty, come first."""
 
@@ -142,5 +147,5 @@ def _cell(value):
     if isinstance(value, float):
         if math.isnan(value):
             return ""
-        return int(value) if value.is_integer() and abs(value) < 2**53 else repr(value)
+        return int(value) if value.is_integer() and abs(value) < 2**53 else repr(float(value))
     return value

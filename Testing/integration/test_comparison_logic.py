@@ -4,11 +4,11 @@ import csv
 import json
 import math
 
-import fixtures_scene
 import numpy as np
 import pytest
-from fixtures_scene import GRIDS, bspline_transform, grid_transform, linear_transform, make_grid, make_volume, rotation
 
+import fixtures_scene
+from fixtures_scene import GRIDS, bspline_transform, grid_transform, linear_transform, make_grid, make_volume, rotation
 from MedSegAICore.errors import Cancelled, GeometryError, InputError
 from MedSegAICore.image import Label, LabelMap
 from MedSegAICore.mrml import label_map_from_segmentation, segmentation_from_label_map

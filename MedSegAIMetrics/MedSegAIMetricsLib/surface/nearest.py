@@ -95,8 +95,7 @@ def nearest_to_corners(query: LatticeSurface, target: LatticeSurface, spacing_mm
 def nearest_between(
     query: LatticeSurface, target: LatticeSurface, ends: Nearest, axis: int, spacing_mm: tuple
 ) -> Nearest:
-    """The nearest points to the samples halfway along ``axis`` between the samples that ``ends`` tells of. Exact.
-    """
+    """The nearest points to the samples halfway along ``axis`` between the samples that ``ends`` tells of. Exact."""
     kind = ends.kind | AXES[axis]
     samples = query.samples(kind)
     nearest = Nearest.on_target(kind, len(query.corners))

@@ -1,0 +1,268 @@
+"""``medsegai compare``: two label maps or two folders of them, measures as table, CSV, JSON and HTML report out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MedSegAICore import VERSION
+from MedSegAICore.errors import InputError, MedSegAIError
+from MedSegAICore.files import atomic_path, read_image
+from MedSegAILib.commands.status import DONE, SOME_FAILED
+from MedSegAILib.commands.terminal import ProgressLine, say
+
+# Not at the top: in Slicer's developer mode the metrics package is not on the path yet when this module loads.
+if TYPE_CHECKING:
+    from MedSegAIMetricsLib.cohort import CaseFiles
+    from MedSegAIMetricsLib.label_maps import SegmentComparison
+    from MedSegAIMetricsLib.measures import Measure
+    from MedSegAIMetricsLib.report import Picture
+    from MedSegAIMetricsLib.tables import Row
+
+SURFACES = ("face", "surfel", "voxelcenter", "smooth")
+PICTURES = 10  # of the worst cases in the report
+IN_SUBGROUPS = ("dice", "hd95", "nsd")
+SHOWN = ("dice", "hd", "assd", "nsd", "volume_difference_percent", "lesion_f1")  # first parts of names on the terminal
+
+
+def add_parser(subparsers):
+    parser = subparsers.add_parser(
+        "compare",
+        help="compare segmentations with their references",
+        description="Compare two label maps (.seg.nrrd, NIfTI, NRRD, ...), or the files of two folders by case name. "
+        "Prints a summary, the worst cases first; a case without a test counts as a failure and is never dropped.",
+    )
+    parser.add_argument("reference", type=Path, metavar="REFERENCE", help="file or folder of reference segmentations")
+    parser.add_argument("test", type=Path, metavar="TEST", help="file or folder of segmentations to judge")
+    parser.add_argument("--measures", type=_names, metavar="NAME,...", help="measures or groups: counts, overlap, "
+                        "volume, surface, lesions (default: all but lesions)")  # fmt: skip
+    parser.add_argument("--percentile", type=_numbers, default=(95,), metavar="P,...", help="of the Hausdorff distance")
+    parser.add_argument(
+        "--tolerance-mm", type=_numbers, default=(1, 2, 3), metavar="MM,...", help="of the surface Dice"
+    )
+    parser.add_argument("--surface", choices=SURFACES, default=SURFACES[0], help="where distances are taken: exact "
+                        "voxel faces, as surface-distance, as medpy and MONAI, or smoothed (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--region", default="image", help="where true negatives are counted: image, or for example "
+                        "union+10mm (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--grid", choices=("reference", "test"), default="reference", help="on whose voxels to measure")
+    parser.add_argument("--labels", type=_labels, metavar="VALUE=NAME,...", help="names of the labels of files that "
+                        "have none; these are compared in every case, also where both are empty")  # fmt: skip
+    parser.add_argument("--subgroups", type=Path, metavar="FILE.csv", help="a line per case: its name, then age, sex, "
+                        "scanner, site, split ...")  # fmt: skip
+    parser.add_argument("--images", type=Path, metavar="PATH", help="file or folder of the images, for the pictures")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write all rows, and the summary to FILE_summary.csv")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a report in one file")
+    parser.add_argument("--json", action="store_true", help="print one JSON list of all rows to standard output")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Raises MedSegAIError if the inputs or settings cannot be used at all."""
+    from MedSegAIMetricsLib.cohort import compare_files, match_files, read_subgroups
+    from MedSegAIMetricsLib.tables import COMPARED
+
+    cases = match_files(arguments.reference, arguments.test)
+    groups = read_subgroups(arguments.subgroups) if arguments.subgroups else None
+    if groups is not None and not groups.keys() & {files.case for files in cases}:
+        raise InputError(f"No case of {arguments.subgroups} is one of {[files.case for files in cases[:5]]} ...")
+    worst = _WorstPictures(_measures(arguments), arguments.images) if arguments.html else None
+    with ProgressLine(f"comparing {len(cases)} case(s)") as progress:
+        finished: list[str] = []
+
+        def done(files: CaseFiles, rows: list[Row], comparison: SegmentComparison | None):
+            finished.append(files.case)
+            progress(len(finished) / len(cases), files.case)
+            if worst is not None and comparison is not None:
+                worst.add(files.case, rows, comparison)
+
+        rows = compare_files(
+            cases, _settings(arguments), grid=arguments.grid, labels=arguments.labels, groups=groups, done=done
+        )
+    _write(arguments, rows, worst)
+    if arguments.json:
+        print(json.dumps([_json_row(row) for row in rows], indent=2), flush=True)
+    else:
+        _print_summary(rows, _measures(arguments))
+    failed = {row.case: row for row in rows if row.status != COMPARED}
+    for row in failed.values():
+        say(f"{row.case}: {row.status}: {row.reason}.".replace("..", "."))
+    for note in dict.fromkeys(row.matched for row in rows if "resampled" in row.matched):
+        say(note)
+    return SOME_FAILED if failed else DONE
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "measures": arguments.measures,
+        "percentiles": arguments.percentile,
+        "tolerances_mm": arguments.tolerance_mm,
+        "surface": arguments.surface,
+        "region": arguments.region,
+    }
+
+
+def _measures(arguments: argparse.Namespace) -> tuple[Measure, ...]:
+    from MedSegAIMetricsLib.comparison import Settings
+
+    return Settings.of(**_settings(arguments)).measures
+
+
+class _WorstPictures:
+    """Pictures of the worst cases, made as cases come, so that no more than these are ever in memory."""
+
+    def __init__(self, measures: tuple[Measure, ...], images: Path | None):
+        from MedSegAIMetricsLib.tables import ranking_measure
+
+        self._measure = ranking_measure(measures)
+        self._images = images
+        self._kept: list[tuple[Row, Picture]] = []
+
+    def add(self, case: str, rows: list[Row], comparison: SegmentComparison):
+        from MedSegAIMetricsLib.tables import worst_first
+
+        for key, row in zip(comparison, rows, strict=True):
+            ranked = worst_first([kept for kept, _ in self._kept] + [row], self._measure)[:PICTURES]
+            if any(kept is row for kept in ranked):
+                picture = self._picture(case, key, row, comparison)
+                kept = [*self._kept, *([(row, picture)] if picture else [])]
+                self._kept = sorted(kept, key=lambda pair: next((i for i, r in enumerate(ranked) if r is pair[0]), 99))
+                self._kept = self._kept[:PICTURES]
+
+    @property
+    def pictures(self) -> list[Picture]:
+        return [picture for _, picture in self._kept]
+
+    def _picture(self, case: str, key: str, row: Row, comparison: SegmentComparison) -> Picture | None:
+        from MedSegAIMetricsLib.overlays import overlay_png
+        from MedSegAIMetricsLib.report import Picture
+
+        reference, test = comparison.masks(key)
+        if not reference.any() and not test.any():
+            return None
+        png, caption = overlay_png(reference, test, comparison.grid, self._image(case, comparison))
+        value = row.values.get(self._measure.name, math.nan)
+        return Picture(f"{case}, {row.segment}", png, f"{self._measure.title} {value:.3f}. {caption}")
+
+    def _image(self, case: str, comparison: SegmentComparison):
+        """The case's intensities if they lie on the grid of the comparison; else the picture is drawn without them."""
+        from MedSegAIMetricsLib.cohort import find_image
+
+        path = find_image(self._images, case) if self._images else None
+        if path is None:
+            return None
+        try:
+            image = read_image(path)
+        except MedSegAIError as error:
+            say(f"{case}: drawn without its image: {error}")
+            return None
+        if not image.grid.matches(comparison.grid):
+            say(f"{case}: drawn without its image, which lies on {image.grid}.")
+            return None
+        return image.array[0]
+
+
+def _write(arguments: argparse.Namespace, rows: list[Row], worst: _WorstPictures | None):
+    from MedSegAIMetricsLib.report import html_report
+    from MedSegAIMetricsLib.tables import rows_csv, summarize, summarize_subgroups, summary_csv
+
+    measures = _measures(arguments)
+    if arguments.csv:
+        lines = summarize(rows, measures) + [
+            line for own in summarize_subgroups(rows, measures).values() for line in own
+        ]
+        summary = arguments.csv.with_name(f"{arguments.csv.stem}_summary.csv")
+        _write_text(arguments.csv, rows_csv(rows, measures))
+        _write_text(summary, summary_csv(lines))
+    if arguments.html:
+        facts = [
+            ("Reference", arguments.reference.name),
+            ("Test", arguments.test.name),
+            ("Surface", arguments.surface),
+            ("Region of true negatives", arguments.region),
+            ("Measured on the grid of the", arguments.grid),
+            ("Subgroups", arguments.subgroups.name if arguments.subgroups else "none"),
+            ("MedSegAI", VERSION),
+            ("Date (UTC)", datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M")),
+        ]
+        title = f"{arguments.test.name} compared with {arguments.reference.name}"
+        _write_text(arguments.html, html_report(title, facts, rows, measures, worst.pictures))
+
+
+def _write_text(path: Path, text: str):
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _print_summary(rows: list[Row], measures: tuple[Measure, ...]):
+    from MedSegAIMetricsLib.tables import summarize, summarize_subgroups
+
+    shown = [m for m in measures if m.name.startswith(SHOWN) and m.better]
+    shown = shown if shown else list(measures)
+    print(f"{len({row.case for row in rows})} case(s), {len(rows)} row(s). Research use only.")
+    _print_lines(summarize(rows, shown))
+    few = list({m.name.rstrip("0123456789.m"): m for m in reversed(shown) if m.name.startswith(IN_SUBGROUPS)}.values())
+    for column, lines in summarize_subgroups(rows, few[::-1] or shown[:1]).items():
+        print(f"\nBy {column}:")
+        _print_lines(lines)
+    _print_worst(rows, measures)
+
+
+def _print_lines(lines):
+    print(f"{'':<34}{'n':>5}{'mean':>9}{'95 % interval':>20}{'SD':>9}{'median':>9}{'quartiles':>20}{'undef.':>8}")
+    previous = None
+    for line in lines:
+        group = f"{line.subgroup}, " if line.subgroup else ""
+        if (heading := f"{group}{line.segment or '(no segment)'}") != previous:
+            print(heading)
+            previous = heading
+        f = line.figures
+        print(
+            f"  {line.measure.name:<32}{f.n:>5}{_text(f.mean):>9}{_range(f.ci_low, f.ci_high):>20}{_text(f.sd):>9}"
+            f"{_text(f.median):>9}{_range(f.q1, f.q3):>20}{f.undefined:>8}"
+        )
+
+
+def _print_worst(rows: list[Row], measures: tuple[Measure, ...]):
+    from MedSegAIMetricsLib.tables import ranking_measure, worst_first
+
+    if len(rows) < 2 or (measure := ranking_measure(measures)) is None:
+        return
+    print(f"\nWorst first by {measure.name}:")
+    for row in worst_first(rows, measure)[:PICTURES]:
+        reason = f"  {row.reason}" if row.reason else ""
+        print(f"  {row.case:<32}{row.segment:<24}{_text(row.values.get(measure.name, math.nan)):>9}{reason}")
+
+
+def _text(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
+
+
+def _range(low: float, high: float) -> str:
+    return "-" if math.isnan(low) else f"{_text(low)} to {_text(high)}"
+
+
+def _json_row(row: Row) -> dict[str, Any]:
+    """JSON has no NaN: what does not exist is null, and ``reason`` says why."""
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.as_dict().items()}
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected numbers such as 1,2,3, got {text!r}") from error
+
+
+def _labels(text: str) -> dict[int, str]:
+    try:
+        return {int(value): name.strip() for value, name in (part.split("=", 1) for part in text.split(","))}
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected 1=anterior,2=posterior, got {text!r}") from error
