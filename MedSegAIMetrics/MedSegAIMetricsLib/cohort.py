@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import logging
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +20,8 @@ from MedSegAIMetricsLib.comparison import Settings
 from MedSegAIMetricsLib.label_maps import SegmentComparison, compare_label_maps
 from MedSegAIMetricsLib.matching import is_generic
 from MedSegAIMetricsLib.tables import FAILED, NO_REFERENCE, NO_TEST, Row, rows_of
+
+logger = logging.getLogger(__name__)
 
 ENDINGS = re.compile(r"([_\-. ](labels?|seg|segmentation|mask|gt|ground_?truth|pred|prediction|auto))+$", re.IGNORECASE)
 MOST_VALUES = 6  # a column of numbers with more different values than this is cut in two at its median
@@ -131,27 +134,36 @@ def read_subgroups(path: Path) -> dict[str, dict[str, str]]:
 def _compare_case(files: CaseFiles, settings: Mapping, grid: str, labels) -> tuple[list[Row], SegmentComparison | None]:
     if files.reference is None:
         return [_row_without_values(files, NO_REFERENCE, "there is no reference file", settings)], None
-    try:
-        reference = _named(read_label_map(files.reference), labels)
-    except MedSegAIError as error:
-        return [_row_without_values(files, FAILED, f"the reference cannot be read: {error}", settings)], None
-    problem = "there is no test file" if files.test is None else ""
-    test = None
-    if files.test is not None:
-        try:
-            test = _named(read_label_map(files.test), labels)
-        except MedSegAIError as error:
-            problem = f"the test cannot be read: {error}"
+    reference, problem = _read(files.reference, labels)
+    if reference is None:
+        return [_row_without_values(files, FAILED, f"the reference cannot be read: {problem}", settings)], None
+    test, problem = _read(files.test, labels) if files.test is not None else (None, "there is no test file")
     if test is None:
         empty = LabelMap(np.zeros(reference.grid.shape, np.uint8), reference.grid, ())
         comparison = compare_label_maps(reference, empty, **settings)
-        rows = [dataclasses.replace(row, status=NO_TEST, reason=problem) for row in rows_of(comparison, files.case)]
+        reason = problem if files.test is None else f"the test cannot be read: {problem}"
+        rows = [dataclasses.replace(row, status=NO_TEST, reason=reason) for row in rows_of(comparison, files.case)]
         return rows, comparison
     try:
         comparison = compare_label_maps(reference, test, grid=grid, **settings)
-    except MedSegAIError as error:
-        return [_row_without_values(files, FAILED, str(error), settings)], None
+    except Exception as error:  # one bad case never stops a batch
+        return [_row_without_values(files, FAILED, _sentence(error), settings)], None
     return rows_of(comparison, files.case), comparison
+
+
+def _read(path: Path, names: Mapping[int, str] | None) -> tuple[LabelMap | None, str]:
+    """The label map, or why there is none."""
+    try:
+        return _named(read_label_map(path), names), ""
+    except Exception as error:  # one bad case never stops a batch
+        return None, _sentence(error)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, MedSegAIError):
+        return str(error)
+    logger.exception("A case failed for a reason that is not the user's.")
+    return f"{type(error).__name__}: {error}"
 
 
 def _row_without_values(files: CaseFiles, status: str, reason: str, settings: Mapping) -> Row:

@@ -45,7 +45,7 @@ def add_parser(subparsers):
         "--tolerance-mm", type=_numbers, default=(1, 2, 3), metavar="MM,...", help="of the surface Dice"
     )
     parser.add_argument("--surface", choices=SURFACES, default=SURFACES[0], help="where distances are taken: exact "
-                        "voxel faces, as surface-distance, as medpy and MONAI, or smoothed (default: %(default)s)")  # fmt: skip
+                        "voxel faces, as surface-distance, medpy and MONAI, smoothed (default: %(default)s)")  # fmt: skip
     parser.add_argument("--region", default="image", help="where true negatives are counted: image, or for example "
                         "union+10mm (default: %(default)s)")  # fmt: skip
     parser.add_argument("--grid", choices=("reference", "test"), default="reference", help="on whose voxels to measure")
@@ -62,26 +62,10 @@ def add_parser(subparsers):
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises MedSegAIError if the inputs or settings cannot be used at all."""
-    from MedSegAIMetricsLib.cohort import compare_files, match_files, read_subgroups
     from MedSegAIMetricsLib.tables import COMPARED
 
-    cases = match_files(arguments.reference, arguments.test)
-    groups = read_subgroups(arguments.subgroups) if arguments.subgroups else None
-    if groups is not None and not groups.keys() & {files.case for files in cases}:
-        raise InputError(f"No case of {arguments.subgroups} is one of {[files.case for files in cases[:5]]} ...")
     worst = _WorstPictures(_measures(arguments), arguments.images) if arguments.html else None
-    with ProgressLine(f"comparing {len(cases)} case(s)") as progress:
-        finished: list[str] = []
-
-        def done(files: CaseFiles, rows: list[Row], comparison: SegmentComparison | None):
-            finished.append(files.case)
-            progress(len(finished) / len(cases), files.case)
-            if worst is not None and comparison is not None:
-                worst.add(files.case, rows, comparison)
-
-        rows = compare_files(
-            cases, _settings(arguments), grid=arguments.grid, labels=arguments.labels, groups=groups, done=done
-        )
+    rows = _compare(arguments, worst)
     _write(arguments, rows, worst)
     if arguments.json:
         print(json.dumps([_json_row(row) for row in rows], indent=2), flush=True)
@@ -89,10 +73,32 @@ def run(arguments: argparse.Namespace) -> int:
         _print_summary(rows, _measures(arguments))
     failed = {row.case: row for row in rows if row.status != COMPARED}
     for row in failed.values():
-        say(f"{row.case}: {row.status}: {row.reason}.".replace("..", "."))
+        say(f"{row.case}: {row.status}: {row.reason.rstrip('.')}.")
     for note in dict.fromkeys(row.matched for row in rows if "resampled" in row.matched):
         say(note)
     return SOME_FAILED if failed else DONE
+
+
+def _compare(arguments: argparse.Namespace, worst: _WorstPictures | None) -> list[Row]:
+    from MedSegAIMetricsLib.cohort import compare_files, match_files, read_subgroups
+
+    cases = match_files(arguments.reference, arguments.test)
+    groups = read_subgroups(arguments.subgroups) if arguments.subgroups else None
+    if groups is not None and not groups.keys() & {files.case for files in cases}:
+        raise InputError(
+            f"{arguments.subgroups} names no case that is compared: it has {next(iter(groups))!r}, the files "
+            f"{cases[0].case!r}. Its first column must hold the names of the cases."
+        )
+    with ProgressLine(f"comparing {len(cases)} case(s)") as progress:
+
+        def done(files: CaseFiles, rows: list[Row], comparison: SegmentComparison | None):
+            progress((cases.index(files) + 1) / len(cases), files.case)
+            if worst is not None and comparison is not None:
+                worst.add(files.case, rows, comparison)
+
+        return compare_files(
+            cases, _settings(arguments), grid=arguments.grid, labels=arguments.labels, groups=groups, done=done
+        )
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:

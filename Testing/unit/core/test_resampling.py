@@ -61,4 +61,5 @@ def test_a_grid_is_extended_only_where_segments_reach_beyond():
     assert held.ijk_to_ras[:3, 3] == pytest.approx([2, 0, 0])
     assert np.count_nonzero(resample_label_map(one, held).array) == np.count_nonzero(one.array)
     assert extended_to_hold(one.grid, one) is one.grid
-    assert extended_to_hold(Grid((2, 2, 2), np.eye(4)), LabelMap(np.zeros((3, 3, 3), np.uint8), one.grid.crop((0, 0, 0), (3, 3, 3)), [])).shape == (2, 2, 2)  # fmt: skip
+    nothing = LabelMap(np.zeros((3, 3, 3), np.uint8), Grid((3, 3, 3), np.eye(4)), [])
+    assert extended_to_hold(Grid((2, 2, 2), np.eye(4)), nothing).shape == (2, 2, 2)
