@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from MedSegAIMetricsLib.surface.smooth import NotSmooth, smooth_mesh
+
 SCALARS = "signed_distance_mm"
-SMOOTHING_ITERATIONS = 20
-PASS_BAND = 0.1  # as smooth as Slicer draws segments by default; only for looking, nothing is measured on it
 
 
 def signed_distance_map(mask: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
@@ -35,36 +35,42 @@ def _distance_to_others(mask: np.ndarray, spacing_mm: tuple) -> np.ndarray:
     return np.sqrt(squares, out=squares)
 
 
-def surface_mesh(mask: np.ndarray, ijk_to_ras: np.ndarray):
-    """A smooth closed surface of a mask (K, J, I), for looking at: vtkPolyData in RAS mm."""
+def surface_mesh(mask: np.ndarray, ijk_to_ras: np.ndarray, spacing_mm: tuple[float, float, float]):
+    """A closed surface of a mask (K, J, I), for looking at: vtkPolyData in RAS mm; smooth where the mask allows it."""
+    import vtk
+
+    millimeters_to_ras = np.asarray(ijk_to_ras, float) @ np.diag([*(1 / s for s in spacing_mm[::-1]), 1])
+    place = vtk.vtkTransform()
+    place.SetMatrix(millimeters_to_ras.ravel().tolist())
+    world = vtk.vtkTransformPolyDataFilter()
+    world.SetTransform(place)
+    try:
+        world.SetInputData(smooth_mesh(mask, spacing_mm))
+    except NotSmooth:
+        world.SetInputData(_voxel_mesh(mask, spacing_mm))
+    normals = vtk.vtkPolyDataNormals()
+    normals.SetInputConnection(world.GetOutputPort())
+    normals.SplittingOff()
+    normals.AutoOrientNormalsOn()
+    normals.Update()
+    return normals.GetOutput()
+
+
+def _voxel_mesh(mask: np.ndarray, spacing_mm: tuple):
     import vtk
     from vtk.util.numpy_support import numpy_to_vtk
 
     padded = np.pad(mask, 1).astype(np.uint8)
     image = vtk.vtkImageData()
     image.SetDimensions(padded.shape[::-1])
-    image.SetOrigin(-1, -1, -1)
+    image.SetSpacing(spacing_mm[::-1])
+    image.SetOrigin([-s for s in spacing_mm[::-1]])
     image.GetPointData().SetScalars(numpy_to_vtk(padded.ravel(), deep=True))
     contour = vtk.vtkFlyingEdges3D()
     contour.SetInputData(image)
     contour.SetValue(0, 0.5)
-    contour.ComputeNormalsOff()
-    place = vtk.vtkTransform()
-    place.SetMatrix(np.asarray(ijk_to_ras, float).ravel().tolist())
-    world = vtk.vtkTransformPolyDataFilter()
-    world.SetInputConnection(contour.GetOutputPort())
-    world.SetTransform(place)
-    smooth = vtk.vtkWindowedSincPolyDataFilter()
-    smooth.SetInputConnection(world.GetOutputPort())
-    smooth.SetNumberOfIterations(SMOOTHING_ITERATIONS)
-    smooth.SetPassBand(PASS_BAND)
-    smooth.NonManifoldSmoothingOn()
-    smooth.NormalizeCoordinatesOn()
-    normals = vtk.vtkPolyDataNormals()
-    normals.SetInputConnection(smooth.GetOutputPort())
-    normals.SplittingOff()
-    normals.Update()
-    return normals.GetOutput()
+    contour.Update()
+    return contour.GetOutput()
 
 
 def color_by_distance(mesh, distances: np.ndarray, ras_to_ijk: np.ndarray) -> np.ndarray:

@@ -151,7 +151,7 @@ class ComparisonLogic:
         It holds both segments and 20 mm around them. Raises InputError if the reference is empty.
         """
         grid, reference, _ = _cropped(comparison, segmentId)
-        distances = _distances(reference, grid, comparison, segmentId, "reference")
+        distances = _distances(reference, grid, segmentId, "reference")
         name = f"{comparison.matches[segmentId].label.name} distance (mm)"
         return volume_node_from_image(Image(distances[None], grid), name)
 
@@ -164,10 +164,9 @@ class ComparisonLogic:
         import slicer
 
         grid, reference, test = _cropped(comparison, segmentId)
-        distances = -_distances(test, grid, comparison, segmentId, "test")
-        if not reference.any():
-            raise InputError(f"The reference of {segmentId!r} is empty: there is no surface to color.")
-        mesh = surface_mesh(reference, grid.ijk_to_ras)
+        # The mesh does not lie exactly on the voxels; the difference takes that out, so equal masks are white all over.
+        distances = _distances(reference, grid, segmentId, "reference") - _distances(test, grid, segmentId, "test")
+        mesh = surface_mesh(reference, grid.ijk_to_ras, grid.spacing_kji)
         values = color_by_distance(mesh, distances, np.linalg.inv(grid.ijk_to_ras))
         name = f"{comparison.matches[segmentId].label.name} distance to {comparison.names[1]}"
         model = slicer.modules.models.logic().AddModel(mesh)
@@ -262,7 +261,7 @@ def _cropped(comparison: SegmentComparison, segmentId: str) -> tuple[Grid, np.nd
     return comparison.grid.crop(first, last - first), reference[box], test[box]
 
 
-def _distances(mask: np.ndarray, grid: Grid, comparison: SegmentComparison, segmentId: str, title: str) -> np.ndarray:
+def _distances(mask: np.ndarray, grid: Grid, segmentId: str, title: str) -> np.ndarray:
     if not mask.any():
         raise InputError(f"The {title} of {segmentId!r} is empty: there is no surface to measure to.")
     return signed_distance_map(mask, grid.spacing_kji)

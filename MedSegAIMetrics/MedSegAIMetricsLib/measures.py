@@ -227,7 +227,7 @@ def _lesions() -> Iterable[Measure]:
 
     yield lesion("lesions_reference", "Lesions in the reference", "lesions", "26-connected components", (0, inf))
     yield lesion("lesions_test", "Lesions in the test", "lesions", "26-connected components", (0, inf))
-    rule = "a pair matches if its Jaccard exceeds the threshold (default: any overlap); one-to-one, best pairs first"
+    rule = "pairs whose Jaccard exceeds the threshold (default: any overlap); one-to-one, largest sum of Jaccard"
     yield lesion("lesion_tp", "Lesions found", "lesions", rule, (0, inf), "higher")
     yield lesion("lesion_fp", "Lesions found wrongly", "lesions", "test lesions without a match", (0, inf), "lower")
     yield lesion("lesion_fn", "Lesions missed", "lesions", "reference lesions without a match", (0, inf), "lower")

@@ -316,3 +316,13 @@ def test_the_distance_volume_and_the_colored_model_show_a_shift_of_known_size(sc
     assert model.GetDisplayNode().GetScalarVisibility()
     with pytest.raises(InputError, match="no segment 'z'"):
         logic.createDistanceModel(comparison, "z")
+
+
+def test_equal_masks_are_white_all_over_and_an_empty_one_has_no_surface(scene):
+    reference = segmentation_from_label_map(boxes(FIRST))
+    model = logic.createDistanceModel(logic.compare(reference, reference), "a")
+    assert np.abs(scene.util.arrayFromModelPointData(model, "signed_distance_mm")).max() == 0
+    empty = segmentation_from_label_map(boxes(((0, 0, 0), (0, 0, 0))))
+    for pair, title in (((reference, empty), "test"), ((empty, reference), "reference")):
+        with pytest.raises(InputError, match=f"The {title} of 'a' is empty"):
+            logic.createDistanceModel(logic.compare(*pair), "a")

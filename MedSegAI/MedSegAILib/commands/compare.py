@@ -44,8 +44,8 @@ def add_parser(subparsers):
     parser.add_argument(
         "--tolerance-mm", type=_numbers, default=(1, 2, 3), metavar="MM,...", help="of the surface Dice"
     )
-    parser.add_argument("--surface", choices=SURFACES, default=SURFACES[0], help="where distances are taken: exact "
-                        "voxel faces, as surface-distance, medpy and MONAI, smoothed (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--surface", choices=SURFACES, default=SURFACES[0], help="where distances are taken: voxel "
+                        "faces, as surface-distance, medpy and MONAI, smoothed (default: %(default)s)")  # fmt: skip
     parser.add_argument("--region", default="image", help="where true negatives are counted: image, or for example "
                         "union+10mm (default: %(default)s)")  # fmt: skip
     parser.add_argument("--grid", choices=("reference", "test"), default="reference", help="on whose voxels to measure")
