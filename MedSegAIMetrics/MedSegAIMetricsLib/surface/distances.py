@@ -19,6 +19,7 @@ class Directed:
     """From the samples of one surface to the other surface.
 
     ``distances_mm``: (n,), at least 0. ``areas_mm2``: (n,), what each sample stands for, or ones for voxel centers.
+    Weighted samples that lie on the other surface are put together to one that stands for the area of all.
     ``signs``: (n,) int8, +1 where the test mask reaches beyond the reference, -1 where it falls short, 0 at distance 0.
     """
 
@@ -74,7 +75,7 @@ def _surfel_distances(reference: np.ndarray, test: np.ndarray, spacing_mm: tuple
 
 
 def _center_distances(reference: np.ndarray, test: np.ndarray, spacing_mm: tuple) -> tuple[Directed, Directed]:
-    return _corner_distances(*_lattice(boundary_voxels, reference, test, spacing_mm), np.ones(256))
+    return _corner_distances(*_lattice(boundary_voxels, reference, test, spacing_mm), None)
 
 
 def _smooth_distances(reference: np.ndarray, test: np.ndarray, spacing_mm: tuple) -> tuple[Directed, ...]:
@@ -86,22 +87,31 @@ def _lattice(make: Callable, reference: np.ndarray, test: np.ndarray, spacing_mm
     return make(reference, frame), make(test, frame), spacing_mm
 
 
-def _corner_distances(reference: LatticeSurface, test: LatticeSurface, spacing_mm: tuple, areas: np.ndarray) -> tuple:
+def _corner_distances(reference: LatticeSurface, test: LatticeSurface, spacing_mm: tuple, areas) -> tuple:
     return tuple(
         Directed(*_directed(query, target, nearest_to_corners(query, target, spacing_mm), areas, beyond))
         for query, target, beyond in ((reference, test, 1), (test, reference, -1))
     )
 
 
-def _directed(query: LatticeSurface, target: LatticeSurface, nearest: Nearest, areas: np.ndarray, beyond: int) -> tuple:
-    """Distances, areas and signs of the samples of one kind."""
+def _directed(
+    query: LatticeSurface, target: LatticeSurface, nearest: Nearest, areas: np.ndarray | None, beyond: int
+) -> tuple:
+    """Distances, areas and signs of the samples of one kind; without areas each sample stands for itself."""
     samples = query.samples(nearest.kind)
     distances = nearest.distances[samples]
+    if areas is not None:
+        total = areas[query.codes[samples]].sum()
+        away = np.flatnonzero(distances)
+        samples, distances = samples[away], distances[away]
     # Off the target's surface all voxels around a sample lie on the same side of it.
     inside = (target.cells.reshape(-1)[query.corners[samples]] & INSIDE) != 0
     signs = np.where(inside, np.int8(beyond), np.int8(-beyond))
-    signs[distances == 0] = 0
-    return distances, areas[query.codes[samples]], signs
+    if areas is None:
+        signs[distances == 0] = 0
+        return distances, np.ones(len(distances)), signs
+    own = areas[query.codes[samples]]
+    return np.append(distances, 0.0), np.append(own, max(0.0, total - own.sum())), np.append(signs, np.int8(0))
 
 
 SURFACES: dict[str, Callable] = {

@@ -82,7 +82,7 @@ def nearest_to_corners(query: LatticeSurface, target: LatticeSurface, spacing_mm
             break
         found = np.empty(len(away), np.intp)
         for part in _chunks(len(away), last - first):
-            seen = flat[query.corners[away[part], None] + offsets[first:last]] & 1
+            seen = flat.take(query.corners[away[part], None] + offsets[first:last], mode="wrap") & 1
             look = seen.argmax(1)
             found[part] = np.where(seen[np.arange(len(seen)), look], first + look, -1)
         hit = found >= 0
@@ -156,7 +156,7 @@ def _look_between(query, target, looks, samples, open_, bound, best) -> tuple[np
         for part in _chunks(len(open_), block):
             index = np.minimum(first[part, None] + np.arange(block), looks.count)
             at = query.corners[samples[open_[part]], None] + offsets[index]
-            seen = (flat[at] & looks.bits[index]) != 0
+            seen = (flat.take(at, mode="wrap") & looks.bits[index]) != 0
             row, nearest = np.arange(len(seen)), seen.argmax(1)
             hits[part] = np.where(seen[row, nearest], index[row, nearest], looks.count)
         nearer = looks.distances[hits] < best[open_]
