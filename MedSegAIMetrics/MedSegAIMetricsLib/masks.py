@@ -30,13 +30,18 @@ class MaskPair:
     image_shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
 
-    @cached_property
+    @property
     def n_reference(self) -> int:
-        return int(np.count_nonzero(self.reference))
+        return int(self.profiles[0][0].sum())
+
+    @property
+    def n_test(self) -> int:
+        return int(self.profiles[1][0].sum())
 
     @cached_property
-    def n_test(self) -> int:
-        return int(np.count_nonzero(self.test))
+    def profiles(self) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]:
+        """For reference and test, the number of voxels in each plane across K, J and I."""
+        return tuple(_profiles(mask) for mask in (self.reference, self.test))
 
     @cached_property
     def n_both(self) -> int:
@@ -53,6 +58,16 @@ class MaskPair:
         if self.n_reference and self.n_test:
             return ""
         return "test" if self.n_reference else "reference" if self.n_test else "both"
+
+
+def _profiles(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    columns = np.zeros(mask.shape[1:], np.uint32)
+    planes = np.zeros(len(mask), np.int64)
+    for k, plane in enumerate(mask):
+        planes[k] = np.count_nonzero(plane)
+        if planes[k]:
+            columns += plane
+    return planes, columns.sum(1, dtype=np.int64), columns.sum(0, dtype=np.int64)
 
 
 def mask_pairs(

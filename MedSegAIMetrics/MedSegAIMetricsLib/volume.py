@@ -24,15 +24,10 @@ def volume_measures(pair: MaskPair) -> dict[str, float]:
 
 
 def _center_distance(pair: MaskPair) -> float:
-    shift = np.subtract(center_of_mass(pair.test), center_of_mass(pair.reference))
+    shift = np.subtract(_center(pair.profiles[1]), _center(pair.profiles[0]))
     return float(np.linalg.norm(shift * pair.spacing_mm))
 
 
-def center_of_mass(mask: np.ndarray) -> tuple[float, float, float]:
-    """Mean voxel index (K, J, I) of a mask that is not empty; plane by plane, without a list of its voxels."""
-    columns = np.zeros(mask.shape[1:], np.uint32)
-    for plane in mask:
-        columns += plane
-    planes = [np.count_nonzero(plane) for plane in mask]
-    profiles = (np.array(planes, float), columns.sum(1, dtype=float), columns.sum(0, dtype=float))
-    return tuple(float(profile @ np.arange(len(profile)) / profile.sum()) for profile in profiles)
+def _center(profiles: tuple[np.ndarray, ...]) -> list[float]:
+    """Mean voxel index (K, J, I) from the numbers of voxels in each plane."""
+    return [float(profile @ np.arange(len(profile)) / profile.sum()) for profile in profiles]

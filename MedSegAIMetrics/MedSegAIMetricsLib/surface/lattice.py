@@ -69,8 +69,11 @@ class LatticeSurface:
     def corners_within(self, first: np.ndarray, last: np.ndarray) -> np.ndarray:
         """The surface's corners in a box of cell indices, both ends included: (n, 3), KJI, as ``coordinates``."""
         planes = (np.array([first[0], last[0] + 1]) + self.frame.margin[0]) * self.frame.strides[0]
-        coordinates = self.coordinates(self.corners[slice(*np.searchsorted(self.corners, planes))])
-        return coordinates[((coordinates >= first) & (coordinates <= last)).all(1)]
+        near = self.corners[slice(*np.searchsorted(self.corners, planes))]
+        in_plane = near % self.frame.strides[0]
+        j, i = in_plane // self.frame.strides[1] - self.frame.margin[1], in_plane % self.frame.strides[1]
+        i -= self.frame.margin[2]
+        return self.coordinates(near[(j >= first[1]) & (j <= last[1]) & (i >= first[2]) & (i <= last[2])])
 
     def tree(self, spacing_mm: tuple[float, float, float]) -> cKDTree:
         """A k-d tree of all corners in mm from the mask's first corner; made once."""
@@ -110,7 +113,7 @@ def lattice_surface(mask: np.ndarray, frame: Frame) -> LatticeSurface:
     codes = np.zeros(len(corners), np.uint8)
     for bit, step in enumerate(itertools.product((-1, 0), repeat=3)):
         offset = int(np.dot(step, frame.strides))
-        codes |= flat[corners + offset] >> np.uint8(bit)
+        codes |= flat.take(corners + offset, mode="wrap") >> np.uint8(bit)
     flat[corners] |= _KINDS_OF_CODE[codes]
     return LatticeSurface(frame, cells, corners, codes)
 
