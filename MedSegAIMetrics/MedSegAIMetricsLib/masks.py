@@ -111,6 +111,8 @@ class LocatedLabels:
         if not inside.size:
             return cls(array, {})
         highest = int(inside.max())
+        if highest == 1 and array.dtype.itemsize == 1:
+            array = array.view(bool)  # so that no copy is needed for its mask
         if array.dtype == bool or np.count_nonzero(inside) == np.count_nonzero(inside == highest):
             return cls(array, {highest: outer})
         found = enumerate(ndimage.find_objects(inside), start=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from MedSegAIMetricsLib.surface.lattice import INSIDE, SLAB_BYTES, Frame, LatticeSurface
+from MedSegAIMetricsLib.surface.lattice import SLAB_BYTES, Frame, LatticeSurface, cells_of
 
 
 def boundary_voxels(mask: np.ndarray, frame: Frame) -> LatticeSurface:
@@ -12,9 +12,7 @@ def boundary_voxels(mask: np.ndarray, frame: Frame) -> LatticeSurface:
 
     Every voxel center takes the place of the lattice corner of its cell; there are no other kinds of samples.
     """
-    cells = np.zeros(frame.cells, np.uint8)
-    inner = tuple(slice(m, m + n) for m, n in zip(frame.margin, frame.shape, strict=True))
-    np.multiply(mask.view(np.uint8), INSIDE, out=cells[inner])
+    cells = cells_of(mask, frame)
     (k0, j0, i0), (nk, nj, ni) = frame.margin, frame.shape
     block = cells[k0 - 1 : k0 + nk + 1, j0 - 1 : j0 + nj + 1, i0 - 1 : i0 + ni + 1]
     found = []
@@ -27,5 +25,5 @@ def boundary_voxels(mask: np.ndarray, frame: Frame) -> LatticeSurface:
         k, j, i = np.nonzero(center > deep)
         found.append(np.stack([k + first + k0, j + j0, i + i0]))
     positions = np.array(frame.strides) @ np.concatenate(found, axis=1)
-    cells.reshape(-1)[positions] |= 1
-    return LatticeSurface(frame, cells, positions, np.zeros(len(positions), np.uint8))
+    corner = np.ones(len(positions), np.uint8)
+    return LatticeSurface(frame, mask, positions, corner, np.zeros_like(corner))

@@ -38,14 +38,11 @@ def surface_distances(reference: np.ndarray, test: np.ndarray, spacing_mm: tuple
 
 
 def _face_distances(reference: np.ndarray, test: np.ndarray, spacing_mm: tuple) -> tuple[Directed, Directed]:
-    surfaces = _lattice(lattice_surface, reference, test, spacing_mm)[:2]
-    return tuple(
-        _directed_faces(query, target, spacing_mm, beyond)
-        for query, target, beyond in ((*surfaces, 1), (*surfaces[::-1], -1))
-    )
+    surfaces = _lattice(lattice_surface, reference, test, spacing_mm)
+    return tuple(_directed_faces(*way, spacing_mm) for way in _both_ways(*surfaces))
 
 
-def _directed_faces(query: LatticeSurface, target: LatticeSurface, spacing_mm: tuple, beyond: int) -> Directed:
+def _directed_faces(query: LatticeSurface, target: LatticeSurface, beyond: int, spacing_mm: tuple) -> Directed:
     parts = [
         _directed(query, target, nearest, face_areas(spacing_mm)[nearest.kind], beyond)
         for nearest in _all_kinds(query, target, spacing_mm)
@@ -71,26 +68,38 @@ def _all_kinds(query: LatticeSurface, target: LatticeSurface, spacing_mm: tuple)
 
 
 def _surfel_distances(reference: np.ndarray, test: np.ndarray, spacing_mm: tuple) -> tuple[Directed, Directed]:
-    return _corner_distances(*_lattice(lattice_surface, reference, test, spacing_mm), marching_cubes_areas(spacing_mm))
+    surfaces = _lattice(lattice_surface, reference, test, spacing_mm)
+    return _corner_distances(surfaces, spacing_mm, marching_cubes_areas(spacing_mm))
 
 
 def _center_distances(reference: np.ndarray, test: np.ndarray, spacing_mm: tuple) -> tuple[Directed, Directed]:
-    return _corner_distances(*_lattice(boundary_voxels, reference, test, spacing_mm), None)
+    return _corner_distances(_lattice(boundary_voxels, reference, test, spacing_mm), spacing_mm, None)
 
 
 def _smooth_distances(reference: np.ndarray, test: np.ndarray, spacing_mm: tuple) -> tuple[Directed, ...]:
     return tuple(Directed(*parts) for parts in smooth_distances(reference, test, spacing_mm))
 
 
-def _lattice(make: Callable, reference: np.ndarray, test: np.ndarray, spacing_mm: tuple) -> tuple:
+def _lattice(make: Callable, reference: np.ndarray, test: np.ndarray, spacing_mm: tuple) -> list[LatticeSurface]:
     frame = Frame(reference.shape, search_margin(spacing_mm))
-    return make(reference, frame), make(test, frame), spacing_mm
+    surfaces = []
+    for mask in (reference, test):
+        surfaces.append(make(mask, frame))
+        surfaces[0].forget_large_cells()  # the way there needs those of the test only
+    return surfaces
 
 
-def _corner_distances(reference: LatticeSurface, test: LatticeSurface, spacing_mm: tuple, areas) -> tuple:
+def _both_ways(reference: LatticeSurface, test: LatticeSurface) -> Iterator[tuple[LatticeSurface, LatticeSurface, int]]:
+    """Query, target, and the sign of a query sample inside the target: from the reference to the test, and back."""
+    yield reference, test, 1
+    test.forget_large_cells()
+    yield test, reference, -1
+
+
+def _corner_distances(surfaces: list[LatticeSurface], spacing_mm: tuple, areas: np.ndarray | None) -> tuple:
     return tuple(
         Directed(*_directed(query, target, nearest_to_corners(query, target, spacing_mm), areas, beyond))
-        for query, target, beyond in ((reference, test, 1), (test, reference, -1))
+        for query, target, beyond in _both_ways(*surfaces)
     )
 
 

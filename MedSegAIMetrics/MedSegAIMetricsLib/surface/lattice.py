@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ CORNER = 0
 INSIDE = np.uint8(128)
 
 TREE_LEAF = 64  # faster than scipy's 16 for points of surfaces that are far apart
+KEPT_BYTES = 24 * 2**20  # cells of a surface that are larger than this are not kept for the way back
 SLAB_BYTES = 1 << 18  # a slab of the lattice and what is made of it stay in the processor's second cache
 
 
@@ -46,21 +48,34 @@ class Frame:
 class LatticeSurface:
     """The voxel-face surface of a mask.
 
-    ``cells``: one byte a lattice cell of the frame, see ``INSIDE``. ``corners``: flat positions of the surface's
-    corners, ascending. ``codes``: which of the eight voxels around each corner are inside, the first (lowest K, J, I)
-    in the highest bit.
+    ``corners``: flat positions of the surface's corners in the frame's cells, ascending. ``kinds``: which kinds of
+    samples the cell of each corner has, as bits. ``codes``: which of the eight voxels around each corner are inside,
+    the first (lowest K, J, I) in the highest bit.
     """
 
     frame: Frame
-    cells: np.ndarray
+    mask: np.ndarray
     corners: np.ndarray
+    kinds: np.ndarray
     codes: np.ndarray
+
+    @functools.cached_property
+    def cells(self) -> np.ndarray:
+        """One byte for each lattice cell of the frame, see ``INSIDE``."""
+        cells = cells_of(self.mask, self.frame)
+        cells.reshape(-1)[self.corners] |= self.kinds
+        return cells
+
+    def forget_large_cells(self):
+        """Free the cells, if they are large; they are made again when they are needed."""
+        if math.prod(self.frame.cells) > KEPT_BYTES:
+            self.__dict__.pop("cells", None)
 
     def samples(self, kind: int) -> np.ndarray:
         """Which of the corners are those of a cell that has a sample of this kind: positions in ``corners``."""
         if kind == CORNER:
             return np.arange(len(self.corners))
-        return np.flatnonzero(self._kinds & np.uint8(1 << kind))
+        return np.flatnonzero(self.kinds & np.uint8(1 << kind))
 
     def following(self, positions: np.ndarray, axis: int) -> np.ndarray:
         """The next corners along an axis: positions in ``corners`` of those that end the edges at ``positions``."""
@@ -86,10 +101,6 @@ class LatticeSurface:
         return {}
 
     @functools.cached_property
-    def _kinds(self) -> np.ndarray:
-        return _KINDS_OF_CODE[self.codes]
-
-    @functools.cached_property
     def _following(self) -> list[np.ndarray]:
         return [np.searchsorted(self.corners, self.corners + self.frame.strides[axis]) for axis in (0, 1)]
 
@@ -105,17 +116,25 @@ def make_tree(coordinates: np.ndarray, spacing_mm: tuple[float, float, float]) -
 
 def lattice_surface(mask: np.ndarray, frame: Frame) -> LatticeSurface:
     """The surface between a boolean mask (K, J, I) and everything else; what lies outside the array is outside."""
-    cells = np.zeros(frame.cells, np.uint8)
-    inner = tuple(slice(m, m + n) for m, n in zip(frame.margin, frame.shape, strict=True))
-    np.multiply(mask.view(np.uint8), INSIDE, out=cells[inner])
+    cells = cells_of(mask, frame)
     corners = _surface_corners(cells, frame)
     flat = cells.reshape(-1)
     codes = np.zeros(len(corners), np.uint8)
     for bit, step in enumerate(itertools.product((-1, 0), repeat=3)):
         offset = int(np.dot(step, frame.strides))
         codes |= flat.take(corners + offset, mode="wrap") >> np.uint8(bit)
-    flat[corners] |= _KINDS_OF_CODE[codes]
-    return LatticeSurface(frame, cells, corners, codes)
+    surface = LatticeSurface(frame, mask, corners, _KINDS_OF_CODE[codes], codes)
+    flat[corners] |= surface.kinds
+    surface.__dict__["cells"] = cells  # what the property would make
+    return surface
+
+
+def cells_of(mask: np.ndarray, frame: Frame) -> np.ndarray:
+    """The cells of a frame with nothing but the voxels of a boolean mask (K, J, I) in them."""
+    cells = np.zeros(frame.cells, np.uint8)
+    inner = tuple(slice(m, m + n) for m, n in zip(frame.margin, frame.shape, strict=True))
+    np.multiply(mask.view(np.uint8), INSIDE, out=cells[inner])
+    return cells
 
 
 def _surface_corners(cells: np.ndarray, frame: Frame) -> np.ndarray:
