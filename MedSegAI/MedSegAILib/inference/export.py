@@ -15,7 +15,8 @@ from MedSegAILib.models.plans import KEEP, Resampling
 if TYPE_CHECKING:
     import torch
 
-BLOCK_BYTES = 256 * 2**20  # logits on the native grid exist for one block of slices at a time
+# Native voxels of a block: small enough that few classes can win in it, large enough for fast matrix products.
+BLOCK_ROWS, BLOCK_COLUMNS = 24, 96
 
 
 @dataclass(frozen=True)
@@ -32,55 +33,138 @@ class Outputs:
 
 def to_labels(logits: torch.Tensor, placement: Placement, resampling: Resampling, outputs: Outputs) -> np.ndarray:
     """Label values (K, J, I) of the volume, uint8 (uint16 if a value needs it); 0 outside the cropped region."""
-    cropped = np.empty(placement.cropped, np.uint8 if max(outputs.values) < 256 else np.uint16)
-    for rows, block in _native_blocks(logits, placement, resampling):
-        cropped[rows] = (_paint_regions if outputs.regions else _largest)(block, outputs.values).cpu().numpy()
-    return placement.restore(cropped)
+    export = Export(placement, resampling, outputs)
+    export.add(0, logits)
+    return export.labels()
 
 
 def to_probabilities(
     logits: torch.Tensor, placement: Placement, resampling: Resampling, outputs: Outputs
 ) -> np.ndarray:
     """Probabilities float32 (segments, K, J, I): softmax without background, or sigmoid per region."""
-    count = logits.shape[0] - (not outputs.regions)
-    cropped = np.empty((count, *placement.cropped), np.float32)
-    for rows, block in _native_blocks(logits, placement, resampling):
-        probabilities = block.sigmoid() if outputs.regions else block.softmax(0)[1:]
-        cropped[:, rows] = probabilities.cpu().numpy()
-    return placement.restore(cropped)
+    export = Export(placement, resampling, outputs, probabilities=True)
+    export.add(0, logits)
+    return export.probabilities()
 
 
-def _native_blocks(logits: torch.Tensor, placement: Placement, resampling: Resampling):
-    """Yield (slice of rows, logits (C, rows, J, I)) on the cropped native grid, block by block along the first axis.
+class Export:
+    """Turns rows of logits into labels on the volume's grid as soon as they are there, and forgets them.
 
-    Interpolation is linear (or the plan's order) along each axis, so a block needs its own rows of one matrix only.
+    Logits on the native grid exist for one small block at a time, and of the classes only for those that can win
+    somewhere in it: linear interpolation stays between the extremes of what it interpolates, so a class whose maximum
+    is below another one's minimum cannot. Both change no label.
     """
-    shape = placement.cropped
-    rows_at_once = max(1, BLOCK_BYTES // (4 * logits.shape[0] * shape[1] * shape[2]))
-    matrices = [_matrix(axis, placement, resampling, logits) if resampling.kind != KEEP else None for axis in range(3)]
-    for start in range(0, shape[0], rows_at_once):
-        rows = slice(start, min(start + rows_at_once, shape[0]))
-        if matrices[0] is None:
-            block = logits[:, rows]
+
+    def __init__(self, placement: Placement, resampling: Resampling, outputs: Outputs, probabilities: bool = False):
+        self._placement, self._outputs = placement, outputs
+        self._axes = [_Axis.of(axis, placement, resampling) for axis in range(3)]
+        self._prunes = resampling.kind == KEEP or (resampling.order <= 1 and resampling.order_z <= 1)
+        self._labels = np.zeros(placement.cropped, np.uint8 if max(outputs.values) < 256 else np.uint16)
+        count = len(outputs.values) - (not outputs.regions)
+        self._probabilities = np.zeros((count, *placement.cropped), np.float32) if probabilities else None
+        self._waiting: torch.Tensor | None = None
+        self._first = self._done = 0  # of the waiting rows; native rows that are finished
+
+    def add(self, first: int, logits: torch.Tensor):
+        """Take rows (outputs, rows, J, I) of the network's grid, beginning with row ``first``, in ascending order."""
+        import torch
+
+        if self._waiting is None:
+            self._waiting, self._first = logits, first
         else:
-            flat = logits.reshape(*logits.shape[:2], -1)
-            block = (matrices[0][rows] @ flat).reshape(logits.shape[0], -1, *logits.shape[2:])
-        if matrices[1] is not None:
-            block = matrices[1] @ block
-        if matrices[2] is not None:
-            block = block @ matrices[2].T
-        yield rows, block
+            self._waiting = torch.cat([self._waiting, logits], dim=1)
+        rows = self._axes[0]
+        there = self._first + self._waiting.shape[1]
+        ready = int(np.searchsorted(rows.high, there, side="right"))
+        for start in range(self._done, ready, BLOCK_ROWS):
+            self._export(start, min(start + BLOCK_ROWS, ready))
+        self._done = ready
+        needed = min(there, int(rows.low[ready])) if ready < len(rows.low) else there
+        self._waiting = self._waiting[:, needed - self._first :].clone()
+        self._first = needed
+
+    def labels(self) -> np.ndarray:
+        """Label values (K, J, I) of the volume, 0 outside the cropped region, once all rows were added."""
+        return self._placement.restore(self._labels)
+
+    def probabilities(self) -> np.ndarray:
+        """Probabilities (segments, K, J, I) float32, 0 outside the cropped region."""
+        return self._placement.restore(self._probabilities)
+
+    def _export(self, start: int, stop: int):
+        rows, columns, others = self._axes
+        low, high = rows.inputs(start, stop)
+        part = self._waiting[:, low - self._first : high - self._first]
+        for j in range(0, len(columns.low), BLOCK_COLUMNS):
+            j_stop = min(j + BLOCK_COLUMNS, len(columns.low))
+            for i in range(0, len(others.low), BLOCK_COLUMNS):
+                i_stop = min(i + BLOCK_COLUMNS, len(others.low))
+                block = part[:, :, slice(*columns.inputs(j, j_stop)), slice(*others.inputs(i, i_stop))]
+                self._export_block(block, (slice(start, stop), slice(j, j_stop), slice(i, i_stop)))
+
+    def _export_block(self, block: torch.Tensor, place: tuple[slice, slice, slice]):
+        values = self._outputs.values
+        if self._probabilities is None and self._prunes:
+            possible = self._possible(block)
+            values = [values[channel] for channel in possible]
+            if len(possible) == (not self._outputs.regions):  # one label, or no region
+                self._labels[place] = values[0] if values else 0
+                return
+            block = block[possible]
+        block = block.float()
+        for axis in (2, 1, 0):
+            block = self._axes[axis].apply(block, axis + 1, place[axis])
+        labels = (_paint_regions if self._outputs.regions else _largest)(block, values)
+        self._labels[place] = labels.cpu().numpy()
+        if self._probabilities is not None:
+            probabilities = block.sigmoid() if self._outputs.regions else block.softmax(0)[1:]
+            self._probabilities[(slice(None), *place)] = probabilities.cpu().numpy()
+
+    def _possible(self, block: torch.Tensor) -> list[int]:
+        """The channels that can matter somewhere in the block, ascending."""
+        flat = block.flatten(1)
+        highest = flat.amax(1)
+        matter = highest > 0 if self._outputs.regions else highest >= flat.amin(1).max()
+        return matter.nonzero().flatten().tolist()
 
 
-def _matrix(axis: int, placement: Placement, resampling: Resampling, like: torch.Tensor) -> torch.Tensor | None:
-    import torch
+@dataclass(frozen=True)
+class _Axis:
+    """The way from the network's grid to the native one along one axis: a matrix, or None where they are the same.
 
-    old, new = placement.prepared[axis], placement.cropped[axis]
-    if old == new:
-        return None
-    apart = separate_axis(placement.new_spacing, placement.spacing, resampling.force_separate_z)
-    order = resampling.order_z if axis == apart else resampling.order
-    return torch.from_numpy(resize_matrix(old, new, order)).to(like.device, like.dtype)
+    ``low``, ``high``: per native voxel, which voxels of the network's grid it is made of (``high`` is the first after).
+    """
+
+    matrix: np.ndarray | None
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def of(cls, axis: int, placement: Placement, resampling: Resampling) -> _Axis:
+        old, new = placement.prepared[axis], placement.cropped[axis]
+        if old == new or resampling.kind == KEEP:
+            return cls(None, np.arange(new), np.arange(1, new + 1))
+        apart = separate_axis(placement.new_spacing, placement.spacing, resampling.force_separate_z)
+        matrix = resize_matrix(old, new, resampling.order_z if axis == apart else resampling.order)
+        used = matrix != 0
+        low, high = used.argmax(1), old - used[:, ::-1].argmax(1)
+        return cls(matrix, np.minimum.accumulate(low[::-1])[::-1], np.maximum.accumulate(high))
+
+    def inputs(self, start: int, stop: int) -> tuple[int, int]:
+        """Which voxels of the network's grid the native voxels from ``start`` to ``stop`` are made of."""
+        return int(self.low[start]), int(self.high[stop - 1])
+
+    def apply(self, block: torch.Tensor, dim: int, place: slice) -> torch.Tensor:
+        import torch
+
+        if self.matrix is None:
+            return block
+        part = self.matrix[place, slice(*self.inputs(place.start, place.stop))]
+        matrix = torch.from_numpy(part).to(block.device, block.dtype)
+        if dim == block.ndim - 1:
+            return block @ matrix.T
+        flat = block.reshape(*block.shape[: dim + 1], -1)
+        return (matrix @ flat).reshape(*block.shape[:dim], len(matrix), *block.shape[dim + 1 :])
 
 
 def _largest(block: torch.Tensor, values: Sequence[int]) -> torch.Tensor:

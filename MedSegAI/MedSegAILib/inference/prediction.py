@@ -19,10 +19,10 @@ from MedSegAICore.errors import DeviceError, InputError, ProtocolError
 from MedSegAICore.image import Image, LabelMap
 from MedSegAICore.orientation import Turn
 from MedSegAILib.inference.devices import choose_device, describe_device, require_torch
-from MedSegAILib.inference.export import to_labels, to_probabilities
+from MedSegAILib.inference.export import Export
 from MedSegAILib.inference.preprocessing import preprocess
 from MedSegAILib.inference.provenance import describe_run
-from MedSegAILib.inference.tiling import predict_logits
+from MedSegAILib.inference.tiling import stream_logits
 from MedSegAILib.models.folder import ModelFolder
 
 Progress = Callable[[float, str], None]
@@ -94,13 +94,12 @@ class Predictor:
             raise ProtocolError(f"The volume is not what the model was made for. {' '.join(differences)}")
         turn = self._turn(image)
         turned = replace(image, array=turn.array(image.array), grid=turn.grid(image.grid))
-        resampling, outputs = self.model.configuration.logits_resampling, self.model.outputs
         maps = None
         with self._enough_memory(image):
-            logits, placement = self._logits(turned, progress, cancelled)
-            labels = self.model.postprocessing.apply(to_labels(logits, placement, resampling, outputs))
+            export = self._run(turned, probabilities, progress, cancelled)
+            labels = self.model.postprocessing.apply(export.labels())
             if probabilities:
-                maps = turn.inverse.array(to_probabilities(logits, placement, resampling, outputs))
+                maps = turn.inverse.array(export.probabilities())
                 maps = Image(np.ascontiguousarray(maps), image.grid, {"channels": [s.id for s in self.model.labels]})
         label_map = LabelMap(np.ascontiguousarray(turn.inverse.array(labels)), image.grid, self.model.labels)
         warnings = [*self.warnings, *differences, *self._empty_segments(label_map)]
@@ -113,13 +112,19 @@ class Predictor:
         wanted = self.model.card.input.orientation if self.model.card else None
         return Turn.between(own, wanted or self.model.configuration.orientation or own)
 
-    def _logits(self, image: Image, progress: Progress | None, cancelled: CancelCheck | None):
-        array, placement = preprocess(image, self.model.configuration)
-        logits = predict_logits(
-            self.networks, array, self.model.configuration.patch_size, outputs=len(self.model.outputs.values),
+    def _run(
+        self, image: Image, probabilities: bool, progress: Progress | None, cancelled: CancelCheck | None
+    ) -> Export:
+        """Prepare the volume, and send its tiles through the networks and on to the volume's grid."""
+        configuration, outputs = self.model.configuration, self.model.outputs
+        array, placement = preprocess(image, configuration)
+        export = Export(placement, configuration.logits_resampling, outputs, probabilities)
+        for first, rows in stream_logits(
+            self.networks, array, configuration.patch_size, outputs=len(outputs.values),
             device=self.device, mirror_axes=self.mirror_axes, progress=progress, cancelled=cancelled,
-        )  # fmt: skip
-        return logits, placement
+        ):  # fmt: skip
+            export.add(first, rows)
+        return export
 
     @contextmanager
     def _enough_memory(self, image: Image) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import combinations, product
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ OVERLAP_STEP = 0.5  # tiles advance by half their size
 GAUSSIAN_SIGMA = 1 / 8  # of the tile
 GAUSSIAN_PEAK = 10.0
 SLICES_AT_ONCE = 8  # 2D networks see that many slices in one batch
+FINISHED_BYTES = 32 * 2**20  # of finished logits that are handed on at once
 HALF_LIMIT = 65504 / 2  # largest number in half precision, with room for the rounding of sums
 
 
@@ -46,6 +47,15 @@ def gaussian_weights(tile: tuple[int, ...]) -> np.ndarray:
 
 
 def predict_logits(
+    networks: Sequence[torch.nn.Module], array: torch.Tensor, tile: Sequence[int], **options
+) -> torch.Tensor:
+    """Mean logits (outputs, K, J, I) float32 of all networks over a whole volume: ``stream_logits``, put together."""
+    import torch
+
+    return torch.cat([rows for _, rows in stream_logits(networks, array, tile, **options)], dim=1)
+
+
+def stream_logits(
     networks: Sequence[torch.nn.Module],
     array: torch.Tensor,
     tile: Sequence[int],
@@ -55,71 +65,110 @@ def predict_logits(
     mirror_axes: Sequence[int] = (),
     progress: Callable[[float, str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
-) -> torch.Tensor:
-    """Mean logits (outputs, K, J, I) float32 of all networks over a prepared volume (channels, K, J, I).
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Mean logits of all networks over a prepared volume (channels, K, J, I), as soon as no later tile changes them.
 
     ``tile``: three extents, or two for a network that sees single slices (J, I).
     ``mirror_axes``: axes of the tile along which predictions of mirrored tiles are averaged too.
     ``progress(fraction, message)`` is called after every tile; if ``cancelled()`` is true, Cancelled is raised.
+    Yields (first row along K, logits (outputs, rows, J, I) float32 on the device), row after row without gaps. Only as
+    many rows as a tile is deep are held at any time, never the logits of the whole volume.
     Raises ModelError if a network answers with what is not a number.
     """
-    import torch
-
     tile = tuple(int(n) for n in tile)
     padded, inner = _pad(array, tile if len(tile) == 3 else (1, *tile))
-    places = _places(padded.shape[1:], tile)
-    total, count = None, len(places) * len(networks)
-    for number, network in enumerate(networks):
-
-        def report(done: int, number: int = number):
-            if cancelled and cancelled():
-                raise Cancelled
-            if progress and done:
-                place = number * len(places) + done
-                progress(place / count, f"tile {place} of {count}")
-
-        logits = _slide(network, padded, tile, places, outputs, device, mirror_axes, report)
-        total = logits if total is None else total.to(torch.promote_types(total.dtype, logits.dtype)).add_(logits)
-    return (total / len(networks))[(slice(None), *inner)].float()
-
-
-def _places(shape: Sequence[int], tile: Sequence[int]) -> list[tuple[slice, ...]]:
-    """The part of the volume (K, J, I) that each step sees; for a 2D tile a stack of slices."""
-    starts = tile_starts(shape[-len(tile) :], tile)
+    starts = tile_starts(padded.shape[-len(tile) :], tile)
     if len(tile) == 2:
-        starts.insert(0, list(range(0, shape[0], SLICES_AT_ONCE)))
+        starts.insert(0, list(range(0, padded.shape[1], SLICES_AT_ONCE)))
     extent = tile if len(tile) == 3 else (SLICES_AT_ONCE, *tile)
-    return [tuple(slice(s, s + n) for s, n in zip(start, extent, strict=True)) for start in product(*starts)]
+    sums = _RollingSum(outputs, padded.shape[1:], extent[0], tile, len(networks), device)
+    done, count = 0, len(networks) * math.prod(map(len, starts))
+    for row in starts[0]:
+        yield from _inside(sums.finish(row), inner)
+        for start in product([row], *starts[1:]):
+            stops = (min(s + n, size) for s, n, size in zip(start, extent, padded.shape[1:], strict=True))
+            place = tuple(map(slice, start, stops))
+            piece = padded[(slice(None), *place)].to(device)
+            for network in networks:
+                if cancelled and cancelled():
+                    raise Cancelled
+                sums.add(place, _answer(network, piece, len(tile) == 2, mirror_axes))
+                done += 1
+                if progress:
+                    progress(done / count, f"tile {done} of {count}")
+            sums.weigh(place)
+    yield from _inside(sums.finish(padded.shape[1]), inner)
 
 
-def _slide(network, padded, tile, places, outputs, device, mirror_axes, report) -> torch.Tensor:
-    """Logits (outputs, K, J, I) of one network, in half precision as long as they fit.
+class _RollingSum:
+    """Weighted sums of logits for the rows that tiles can still change; the window moves along the first axis.
 
     Half precision as in nnU-Net: half the memory, and the same rounding, so that the same model gives the same labels.
     Its relative error is 2^-11 per addition; only in a tile's far corners, where the weights are smallest, and where no
-    other tile overlaps, are logits as coarse as whole numbers.
+    other tile overlaps, are logits as coarse as whole numbers. Where half precision could overflow, float32 is used.
     """
+
+    def __init__(self, outputs: int, shape: Sequence[int], depth: int, tile: tuple[int, ...], networks: int, device):
+        import torch
+
+        self._first, self._networks, self._largest = 0, networks, 0.0
+        self._weights = torch.from_numpy(gaussian_weights(tile)).to(device)
+        window = (min(depth, shape[0]), *shape[1:])
+        self._sum = torch.zeros((outputs, *window), device=device, dtype=torch.half)
+        self._norm = torch.zeros(window, device=device, dtype=torch.half)
+
+    def add(self, place: Sequence[slice], logits: torch.Tensor):
+        """Add the logits (outputs, K, J, I) of one network for one tile."""
+        part = self._part(place)
+        self._largest = max(self._largest, _largest(logits))
+        peak = float((self._norm[part] + self._weights).max()) * self._largest * self._networks
+        if self._sum.element_size() == 2 and peak > HALF_LIMIT:
+            self._sum, self._norm = self._sum.float(), self._norm.float()
+        self._sum[(slice(None), *part)] += logits * self._weights
+
+    def weigh(self, place: Sequence[slice]):
+        """Count the weights of a tile, once all networks have seen it."""
+        self._norm[self._part(place)] += self._weights
+
+    def finish(self, row: int) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield the mean logits of all rows before ``row``, a few at a time, and move the window there."""
+        count = row - self._first
+        step = max(1, FINISHED_BYTES // (4 * self._sum[:, 0].numel()))
+        for start in range(0, count, step):
+            rows = slice(start, min(start + step, count))
+            yield self._first + start, (self._sum[:, rows] / self._norm[rows]).float() / self._networks
+        self._first = row
+        left = self._norm.shape[0] - count
+        for n in range(left):  # row by row: source and target overlap, and a copy would double the memory
+            self._sum[:, n] = self._sum[:, n + count]
+            self._norm[n] = self._norm[n + count]
+        self._sum[:, max(left, 0) :] = 0
+        self._norm[max(left, 0) :] = 0
+
+    def _part(self, place: Sequence[slice]) -> tuple[slice, ...]:
+        rows = slice(place[0].start - self._first, place[0].stop - self._first)
+        return (rows, *place[1:])
+
+
+def _inside(
+    finished: Iterator[tuple[int, torch.Tensor]], inner: tuple[slice, ...]
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Rows and their columns without the padding."""
+    for first, rows in finished:
+        low, high = max(first, inner[0].start), min(first + rows.shape[1], inner[0].stop)
+        if low < high:
+            yield low - inner[0].start, rows[:, low - first : high - first, inner[1], inner[2]]
+
+
+def _answer(network: torch.nn.Module, piece: torch.Tensor, slices: bool, mirror_axes: Sequence[int]) -> torch.Tensor:
+    """Logits (outputs, K, J, I) of one network for one tile (channels, K, J, I)."""
     import torch
 
-    weights = torch.from_numpy(gaussian_weights(tile)).to(device)
-    total = torch.zeros((outputs, *padded.shape[1:]), device=device, dtype=torch.half)
-    norm = torch.zeros(padded.shape[1:], device=device, dtype=torch.half)
-    largest = 0.0
-    report(0)
-    for number, place in enumerate(places, start=1):
-        part = (slice(None), *place)
-        piece = padded[part].to(device)
-        # Slices of a 2D network are the batch; a 3D tile is a batch of one.
-        batch = piece.transpose(0, 1) if len(tile) == 2 else piece.unsqueeze(0)
-        with torch.inference_mode(), torch.autocast(device.type, enabled=device.type == "cuda"):
-            logits = _mirrored(network, batch, mirror_axes)
-        largest = max(largest, _largest(logits))
-        norm[place] += weights
-        if total.dtype == torch.half and largest * float(norm[place].max()) > HALF_LIMIT:
-            total, norm = total.float(), norm.float()
-        total[part] += (logits.transpose(0, 1) if len(tile) == 2 else logits[0]) * weights
-        report(number)
-    return total.div_(norm)
+    # Slices of a 2D network are the batch; a 3D tile is a batch of one.
+    batch = piece.transpose(0, 1) if slices else piece.unsqueeze(0)
+    with torch.inference_mode(), torch.autocast(piece.device.type, enabled=piece.device.type == "cuda"):
+        logits = _mirrored(network, batch, mirror_axes)
+    return logits.transpose(0, 1) if slices else logits[0]
 
 
 def _largest(logits: torch.Tensor) -> float:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from MedSegAILib.inference import export
-from MedSegAILib.inference.export import Outputs, to_labels, to_probabilities
+from MedSegAILib.inference.export import Export, Outputs, to_labels, to_probabilities
 from MedSegAILib.inference.postprocessing import Postprocessing
 from MedSegAILib.inference.preprocessing import Placement
 from MedSegAILib.inference.resampling import resize
@@ -27,14 +27,27 @@ def test_labels_are_the_largest_logit_on_the_native_grid():
     assert np.array_equal(to_labels(logits, place, LINEAR, Outputs((0, 1, 2, 3), False)), expected)
 
 
-def test_blocks_change_nothing(monkeypatch):
+@pytest.mark.parametrize(
+    ("prepared", "cropped"), [((6, 7, 8), (9, 10, 11)), ((9, 10, 11), (6, 7, 8)), ((5, 5, 5),) * 2]
+)
+@pytest.mark.parametrize("resampling", [LINEAR, Resampling(SPLINE, 3, 0, None), Resampling(SPLINE, 1, 0, True)])
+@pytest.mark.parametrize("regions", [False, True])
+def test_blocks_slabs_and_left_out_classes_change_nothing(monkeypatch, prepared, cropped, resampling, regions):
     torch.manual_seed(0)
-    logits, place = torch.randn(4, 6, 7, 8), placement((9, 10, 11), (6, 7, 8))
-    whole = to_labels(logits, place, LINEAR, Outputs((0, 1, 2, 3), False))
-    probabilities = to_probabilities(logits, place, LINEAR, Outputs((0, 1, 2, 3), False))
-    monkeypatch.setattr(export, "BLOCK_BYTES", 1)
-    assert np.array_equal(to_labels(logits, place, LINEAR, Outputs((0, 1, 2, 3), False)), whole)
-    assert to_probabilities(logits, place, LINEAR, Outputs((0, 1, 2, 3), False)) == pytest.approx(probabilities)
+    logits, place = torch.randn(6, *prepared) * 3, placement(cropped, prepared, spacing=(4, 1, 1))
+    logits[2, 2:] -= 5  # so that some classes cannot win in some blocks
+    outputs = Outputs((1, 2, 3, 4, 5, 6), True) if regions else Outputs((0, 1, 2, 3, 4, 5), False)
+    whole = Export(place, resampling, outputs, probabilities=True)  # with probabilities no class is left out
+    whole.add(0, logits)
+    monkeypatch.setattr(export, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(export, "BLOCK_COLUMNS", 3)
+    for slab in (1, 3, prepared[0]):
+        parts = [Export(place, resampling, outputs, probabilities) for probabilities in (False, True)]
+        for part in parts:
+            for first in range(0, prepared[0], slab):
+                part.add(first, logits[:, first : first + slab])
+            assert np.array_equal(part.labels(), whole.labels())
+        assert parts[1].probabilities() == pytest.approx(whole.probabilities(), abs=1e-6)
 
 
 def test_probabilities_agree_with_the_labels_and_leave_room_for_background():
