@@ -119,12 +119,15 @@ class _RollingSum:
 
     def add(self, place: Sequence[slice], logits: torch.Tensor):
         """Add the logits (outputs, K, J, I) of one network for one tile."""
+        import torch
+
         part = self._part(place)
         self._largest = max(self._largest, _largest(logits))
         peak = float((self._norm[part] + self._weights).max()) * self._largest * self._networks
         if self._sum.element_size() == 2 and peak > HALF_LIMIT:
             self._sum, self._norm = self._sum.float(), self._norm.float()
-        self._sum[(slice(None), *part)] += logits * self._weights
+        with torch.inference_mode():  # in which the logits were made, so they can be changed in place
+            self._sum[(slice(None), *part)] += logits.mul_(self._weights.float())
 
     def weigh(self, place: Sequence[slice]):
         """Count the weights of a tile, once all networks have seen it."""
@@ -173,7 +176,8 @@ def _answer(network: torch.nn.Module, piece: torch.Tensor, slices: bool, mirror_
 
 def _largest(logits: torch.Tensor) -> float:
     """The largest amount of a tile's logits. Raises ModelError if one is not a number: it would become background."""
-    largest = float(logits.abs().max())
+    low, high = logits.aminmax()
+    largest = max(-float(low), float(high))
     if not math.isfinite(largest):
         raise ModelError(
             f"The model's answer is not a number ({largest}): its weights are damaged, or too large for the precision "
