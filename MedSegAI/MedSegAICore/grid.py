@@ -123,6 +123,16 @@ class Grid:
         matrix[:3, 3] = self.ijk_to_ras_points([tuple(start_kji)[::-1]])[0]
         return Grid(tuple(shape_kji), matrix)
 
+    def offset_of(self, other: Grid) -> np.ndarray | None:
+        """Where the first voxel (KJI) of another grid lies in this one, or in its continuation.
+
+        None if the other grid's voxels are not voxels of this one (within TOLERANCE_VOXELS).
+        """
+        corners = other.corners_ras()
+        shifts = self.ras_to_ijk_points(corners) - other.ras_to_ijk_points(corners)
+        offset = np.round(shifts[0])
+        return offset[::-1].astype(int) if np.abs(shifts - offset).max() <= TOLERANCE_VOXELS else None
+
     def extended_to(self, points_ras: np.ndarray) -> Grid:
         """The same grid with voxels added on those sides where points (N, 3) lie in none of its voxels."""
         indices = self.ras_to_ijk_points(points_ras)[:, ::-1]

@@ -62,7 +62,7 @@ def resample_labels(image, values: Sequence[int], grid: Grid, transform=None) ->
     image, transform = _fold_linear(image, transform)
     source = grid_of_oriented_image(image)
     labels = _only(array_of_oriented_image(image), values)
-    offset = None if transform is not None else _offset(source, grid)
+    offset = None if transform is not None else grid.offset_of(source)
     if offset is None:
         return _only(_nearest(image, grid, transform), values), _count_outside(labels, source, grid, transform)
     placed = np.zeros(grid.shape, np.uint16)
@@ -88,15 +88,6 @@ def _fold_linear(image, transform):
     moved.ShallowCopy(image)
     moved.SetImageToWorldMatrix(matrix)
     return moved, None
-
-
-def _offset(source: Grid, target: Grid) -> np.ndarray | None:
-    """Where the first voxel (KJI) of one grid lies in another; None if their voxels do not coincide."""
-    last = np.array(source.shape[::-1]) - 1
-    corners = np.array([[i, j, k] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * last
-    shifts = target.ras_to_ijk_points(source.corners_ras()) - corners
-    offset = np.round(shifts[0])
-    return offset[::-1].astype(int) if np.abs(shifts - offset).max() <= TOLERANCE_VOXELS else None
 
 
 def _paste(labels: np.ndarray, placed: np.ndarray, offset: np.ndarray) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from MedSegAICore.errors import GeometryError, InputError
-from MedSegAICore.grid import TOLERANCE_VOXELS, Grid
+from MedSegAICore.grid import Grid
 from MedSegAICore.image import Label, LabelMap
 from MedSegAICore.mrml import grid_from_volume, reference_grid, segment_layers, with_voxels
 from MedSegAICore.mrml_images import (
@@ -67,7 +67,11 @@ def label_map_in_world(node, grid: Grid, segmentIds: Sequence[str] | None = None
         to_world = transform if transform is not None else _linear(matrix)
         placed, _lost = resample_labels(image, [label.value for label in labels], grid, to_world)
         packer.add(placed, labels)
-        resampled |= transform is not None or not _coincide(grid_of_oriented_image(image), matrix, grid)
+        if transform is not None:
+            resampled = True
+        elif image is not None and 0 not in image.GetDimensions():
+            own = grid_of_oriented_image(image)
+            resampled |= grid.offset_of(Grid(own.shape, matrix @ own.ijk_to_ras)) is None
     order = segmentIds or [label.id for _, labels in layers for label in labels]
     return packer.label_map(list(order)), resampled
 
@@ -203,10 +207,3 @@ def _corners(bounds: Sequence[float]) -> np.ndarray:
         raise GeometryError("The surface is empty, so there is nothing to compare.")
     low, high = np.array(bounds[::2]), np.array(bounds[1::2])
     return np.array([np.where(bits, high, low) for bits in np.ndindex(2, 2, 2)])
-
-
-def _coincide(own: Grid, matrix: np.ndarray, grid: Grid) -> bool:
-    """Whether the voxels of a grid in a linear frame are voxels of ``grid``, or of its continuation."""
-    moved = Grid(own.shape, matrix @ own.ijk_to_ras)
-    shifts = grid.ras_to_ijk_points(moved.corners_ras()) - own.ras_to_ijk_points(own.corners_ras())
-    return bool(np.abs(shifts - np.round(shifts[0])).max() <= TOLERANCE_VOXELS)

@@ -138,17 +138,18 @@ def _compare_case(files: CaseFiles, settings: Mapping, grid: str, labels) -> tup
     if reference is None:
         return [_row_without_values(files, FAILED, f"the reference cannot be read: {problem}", settings)], None
     test, problem = _read(files.test, labels) if files.test is not None else (None, "there is no test file")
-    if test is None:
-        empty = LabelMap(np.zeros(reference.grid.shape, np.uint8), reference.grid, ())
-        comparison = compare_label_maps(reference, empty, **settings)
-        reason = problem if files.test is None else f"the test cannot be read: {problem}"
-        rows = [dataclasses.replace(row, status=NO_TEST, reason=reason) for row in rows_of(comparison, files.case)]
-        return rows, comparison
+    missing = test is None
+    if missing:
+        problem = problem if files.test is None else f"the test cannot be read: {problem}"
+        test = LabelMap(np.zeros(reference.grid.shape, np.uint8), reference.grid, ())
     try:
         comparison = compare_label_maps(reference, test, grid=grid, **settings)
     except Exception as error:  # one bad case never stops a batch
         return [_row_without_values(files, FAILED, _sentence(error), settings)], None
-    return rows_of(comparison, files.case), comparison
+    rows = rows_of(comparison, files.case)
+    if missing:
+        rows = [dataclasses.replace(row, status=NO_TEST, reason=problem) for row in rows]
+    return rows, comparison
 
 
 def _read(path: Path, names: Mapping[int, str] | None) -> tuple[LabelMap | None, str]:

@@ -94,7 +94,7 @@ def compare_label_maps(
 def on_one_grid(
     reference: LabelMap, test: LabelMap, grid: str | Grid = "reference"
 ) -> tuple[LabelMap, LabelMap, list[str]]:
-    """Both label maps on one grid, see ``compare_label_maps``, and a sentence for each that was resampled."""
+    """Both label maps on one grid, see ``compare_label_maps``, and sentences about what was resampled or extended."""
     if grid not in ("reference", "test") and not isinstance(grid, Grid):
         raise InputError(f"The grid is 'reference', 'test' or a Grid, but it is {grid!r}.")
     named = grid if isinstance(grid, Grid) else (reference if grid == "reference" else test).grid
@@ -103,11 +103,18 @@ def on_one_grid(
         if not label_map.grid.matches(named):
             target = extended_to_hold(target, label_map)
     _check_axes(target)
-    notes = []
+    notes = extension_notes(named, target)
     for title, label_map in (("reference", reference), ("test", test)):
-        if not label_map.grid.matches(named):
+        if target.offset_of(label_map.grid) is None:
             notes.append(f"The {title} was resampled by nearest neighbor from {label_map.grid} to {target}.")
     return resample_label_map(reference, target), resample_label_map(test, target), notes
+
+
+def extension_notes(named: Grid, target: Grid) -> list[str]:
+    """A sentence that says so if the grid had to be extended; true negatives of the whole image count its voxels."""
+    if target.shape == named.shape:
+        return []
+    return [f"The grid was extended from {named} to {target}, so that no segment is cut."]
 
 
 def segment_pairs(reference: LabelMap, test: LabelMap, matches: Sequence[Match]) -> Iterator[MaskPair]:

@@ -27,7 +27,7 @@ from MedSegAICore.image import Image, Label, LabelMap
 from MedSegAICore.mrml import segmentation_from_label_map, volume_node_from_image
 from MedSegAICore.mrml_world import label_map_in_world, world_grid
 from MedSegAIMetricsLib.distance_map import SCALARS, color_by_distance, signed_distance_map, surface_mesh
-from MedSegAIMetricsLib.label_maps import SegmentComparison, compare_label_maps
+from MedSegAIMetricsLib.label_maps import SegmentComparison, compare_label_maps, extension_notes
 from MedSegAIMetricsLib.matching import Match
 from MedSegAIMetricsLib.tables import Row, rows_csv, rows_of
 
@@ -193,12 +193,13 @@ def _named_grid(grid, referenceNode, testNode) -> Grid:
 
 
 def _in_world(referenceNode, testNode, ids, named: Grid) -> tuple[LabelMap, LabelMap, list[str]]:
-    """Both nodes' segments on one world grid, and a sentence for each that was resampled."""
+    """Both nodes' segments on one world grid, and sentences about what was resampled or extended."""
     reference, moved = label_map_in_world(referenceNode, named, ids[0])
     test, test_moved = label_map_in_world(testNode, reference.grid, ids[1])
     if test.grid.shape != reference.grid.shape:
         reference, moved = label_map_in_world(referenceNode, test.grid, ids[0])
-    notes = [
+    notes = extension_notes(named, test.grid)
+    notes += [
         f"The {title} {node.GetName()!r} was resampled by nearest neighbor to {test.grid}."
         for title, node, resampled in (("reference", referenceNode, moved), ("test", testNode, test_moved))
         if resampled

@@ -29,6 +29,7 @@ DEFAULT_SURFACE = "face"
 TAHA = "Taha & Hanbury, BMC Med Imaging 2015;15:29"
 REINKE = "Maier-Hein et al., Nat Methods 2024;21:195-212 (Metrics Reloaded)"
 NIKOLOV = "Nikolov et al., J Med Internet Res 2021;23:e26151"
+OWN = "definition of this project"
 HUTTENLOCHER = "Huttenlocher et al., IEEE TPAMI 1993;15:850-863"
 
 
@@ -155,7 +156,9 @@ def _volume() -> Iterable[Measure]:
     similarity = "1 - |test - reference| / (test + reference)"
     yield volume("volume_similarity", "Volume similarity", "", similarity, (0, 1), "higher", 1.0, 0.0)
     centers = "distance between the centers of mass of the two masks"
-    yield volume("center_distance_mm", "Center-of-mass distance", "mm", centers, (0, inf), "lower", 0.0, NAN)
+    yield volume(
+        "center_distance_mm", "Center-of-mass distance", "mm", centers, (0, inf), "lower", 0.0, NAN, source=OWN
+    )
 
 
 def _surface() -> Iterable[Measure]:
@@ -177,6 +180,7 @@ def _surface() -> Iterable[Measure]:
         "hd{p}|_pooled_mm",
         "Hausdorff distance, {p}th percentile, directions pooled",
         "percentile of the distances of both directions together, weighted by area",
+        "convention of medpy",
         **percentile,
         on_request=True,
     )
@@ -184,6 +188,7 @@ def _surface() -> Iterable[Measure]:
         "hd{p}|_meandir_mm",
         "Hausdorff distance, {p}th percentile, mean of the two directions",
         "mean over both directions of the percentile of the distances, weighted by area",
+        "convention of plastimatch",
         **percentile,
         on_request=True,
     )
@@ -197,13 +202,17 @@ def _surface() -> Iterable[Measure]:
     yield surface("asd|_reference_to_test_mm", "Mean distance, reference to test", "mean over the reference's area")
     yield surface("asd|_test_to_reference_mm", "Mean distance, test to reference", "mean over the test's area")
     signed = "positive where the test reaches beyond the reference; over both surfaces together"
+    yield surface("signed_mean|_mm", "Signed mean distance", f"over_mean - under_mean: {signed}", OWN, -inf, "zero")
     yield surface(
-        "signed_mean|_mm", "Signed mean distance", f"over_mean - under_mean: {signed}", low=-inf, better="zero"
+        "over_mean|_mm", "Over-segmentation, mean", "mean of max(signed distance, 0); assd = over + under", OWN
     )
-    yield surface("over_mean|_mm", "Over-segmentation, mean", "mean of max(signed distance, 0); assd = over + under")
-    yield surface("under_mean|_mm", "Under-segmentation, mean", "mean of max(-signed distance, 0); assd = over + under")
-    yield surface("hd_over|_mm", "Over-segmentation, largest", "the largest distance where the test reaches beyond")
-    yield surface("hd_under|_mm", "Under-segmentation, largest", "the largest distance where the test falls short")
+    yield surface(
+        "under_mean|_mm", "Under-segmentation, mean", "mean of max(-signed distance, 0); assd = over + under", OWN
+    )
+    yield surface(
+        "hd_over|_mm", "Over-segmentation, largest", "the largest distance where the test reaches beyond", OWN
+    )
+    yield surface("hd_under|_mm", "Under-segmentation, largest", "the largest distance where the test falls short", OWN)
     yield Measure(
         "nsd|_{p}mm",
         "Normalized surface Dice at {p} mm",
@@ -222,8 +231,8 @@ def _surface() -> Iterable[Measure]:
 def _lesions() -> Iterable[Measure]:
     inf = float("inf")
 
-    def lesion(name, title, unit, definition, limits, better="", *empty):
-        return Measure(name, title, "lesions", unit, definition, REINKE, limits, better, *empty, on_request=True)
+    def lesion(name, title, unit, definition, limits, better="", *empty, source=REINKE):
+        return Measure(name, title, "lesions", unit, definition, source, limits, better, *empty, on_request=True)
 
     yield lesion("lesions_reference", "Lesions in the reference", "lesions", "26-connected components", (0, inf))
     yield lesion("lesions_test", "Lesions in the test", "lesions", "26-connected components", (0, inf))
@@ -238,7 +247,7 @@ def _lesions() -> Iterable[Measure]:
     dice = "mean Dice of matched lesions"
     yield lesion("lesion_dice_matched", "Dice of matched lesions", "", dice, (0, 1), "higher")
     penalized = "sum of the Dice of matched lesions / (TP + FP + FN): a missed or false lesion counts 0"
-    yield lesion("lesion_dice_all", "Dice over all lesions", "", penalized, (0, 1), "higher", 1.0, 0.0)
+    yield lesion("lesion_dice_all", "Dice over all lesions", "", penalized, (0, 1), "higher", 1.0, 0.0, source=OWN)
 
 
 FAMILIES: tuple[Measure, ...] = (*_counts(), *_overlap(), *_volume(), *_surface(), *_lesions())

@@ -73,16 +73,19 @@ class SummaryLine:
     measure: Measure
     figures: Figures
     subgroup: str = ""
+    column: str = ""  # of the subgroup table
 
 
-def summarize(rows: Sequence[Row], measures: Sequence[Measure], subgroup: str = "") -> list[SummaryLine]:
+def summarize(
+    rows: Sequence[Row], measures: Sequence[Measure], subgroup: str = "", column: str = ""
+) -> list[SummaryLine]:
     """Figures for each segment and measure, segments in the order in which they occur."""
     lines = []
     for segment in dict.fromkeys(row.segment for row in rows):
         own = [row for row in rows if row.segment == segment]
         for measure in measures:
             values = [row.values.get(measure.name, math.nan) for row in own]
-            lines.append(SummaryLine(segment, measure, figures(values), subgroup))
+            lines.append(SummaryLine(segment, measure, figures(values), subgroup, column))
     return lines
 
 
@@ -95,7 +98,7 @@ def summarize_subgroups(rows: Sequence[Row], measures: Sequence[Measure]) -> dic
         summary[column] = [
             line
             for value in values
-            for line in summarize([row for row in rows if row.group.get(column, "") == value], measures, value)
+            for line in summarize([row for row in rows if row.group.get(column, "") == value], measures, value, column)
         ]
     return summary
 
@@ -125,9 +128,9 @@ def rows_csv(rows: Iterable[Row], measures: Sequence[Measure]) -> str:
 
 def summary_csv(lines: Iterable[SummaryLine]) -> str:
     """A line for each segment and measure."""
-    keys = ("subgroup", "segment", "measure", "unit")
+    keys = ("column", "subgroup", "segment", "measure", "unit")
     rows = (
-        dict(zip(keys, (line.subgroup, line.segment, line.measure.name, line.measure.unit), strict=True))
+        dict(zip(keys, (line.column, line.subgroup, line.segment, line.measure.name, line.measure.unit), strict=True))
         | vars(line.figures)
         for line in lines
     )

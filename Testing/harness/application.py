@@ -48,6 +48,7 @@ def install():
         setattr(slicer, name, module)
     slicer.app.startupFunctions = []
     slicer.app.connect = lambda signal, function: slicer.app.startupFunctions.append(function)
+    slicer.app.topLevelWidgets = application.topLevelWidgets
     slicer.app.processEvents = lambda *_: application.processEvents()
     sys.excepthook = failures
     return application

@@ -22,16 +22,27 @@ class Choice:
         self.choices = list(choices)
 
 
+class WithinRange:
+    """Annotation of a parameter: the lowest and the highest value that it can have."""
+
+    def __init__(self, minimum: float, maximum: float):
+        self.minimum, self.maximum = minimum, maximum
+
+
 class _Parameter:
     """One parameter of a class: its type, its default, and how the node stores it."""
 
     def __init__(self, name: str, hint, default):
         self.name = name
-        self.type, self.choices = hint, None
+        self.type, self.choices, self.range = hint, None, None
         if typing.get_origin(hint) is typing.Annotated:
             self.type, annotation = typing.get_args(hint)
-            self.choices = annotation.choices
-        self.is_node = not issubclass(self.type, (str, int, float))
+            self.choices = getattr(annotation, "choices", None)
+            self.range = annotation if isinstance(annotation, WithinRange) else None
+        # Like Slicer's wrapper, this one does not know the spelling A | B.
+        several = typing.get_args(self.type) if typing.get_origin(self.type) is typing.Union else (self.type,)
+        self.types = tuple(one for one in several if one is not type(None))
+        self.is_node = not issubclass(self.types[0], (str, int, float))
         empty = self.choices[0] if self.choices else None if self.is_node else self.type()
         self.default = empty if default is None else default
         self._check(self.default)
@@ -39,8 +50,10 @@ class _Parameter:
     def _check(self, value):
         if self.choices and value not in self.choices:
             raise ValueError(f"{self.name} must be one of {self.choices}, not {value!r}")
-        if not isinstance(value, self.type) and not (self.is_node and value is None):
-            raise ValueError(f"{self.name} must be a {self.type.__name__}, not {value!r}")
+        if not isinstance(value, self.types) and not (self.is_node and value is None):
+            raise ValueError(f"{self.name} must be a {self.types[0].__name__}, not {value!r}")
+        if self.range and not self.range.minimum <= value <= self.range.maximum:
+            raise ValueError(f"{self.name} must be from {self.range.minimum} to {self.range.maximum}, not {value!r}")
 
     def read(self, node):
         if self.is_node:
@@ -135,9 +148,13 @@ class _Binding:
     def _accessors(self):
         widget, parameter = self._widget, self._parameter
         if parameter.is_node and isinstance(widget, qMRMLNodeComboBox):
+            widget.nodeTypes = [one().GetClassName() for one in parameter.types]
             return widget.currentNodeChanged, widget.currentNode, widget.setCurrentNode
         if parameter.type is bool and isinstance(widget, QtWidgets.QCheckBox):
             return widget.toggled, widget.isChecked, widget.setChecked
+        if parameter.type is float and parameter.range and isinstance(widget, QtWidgets.QDoubleSpinBox):
+            widget.setRange(parameter.range.minimum, parameter.range.maximum)
+            return widget.valueChanged, lambda: widget.value, widget.setValue
         if parameter.choices and isinstance(widget, QtWidgets.QComboBox):
             widget.clear()
             widget.addItems([str(choice) for choice in parameter.choices])
@@ -160,5 +177,5 @@ class _Binding:
 
 def make_module() -> types.ModuleType:
     module = types.ModuleType("slicer.parameterNodeWrapper")
-    module.parameterNodeWrapper, module.Choice = parameterNodeWrapper, Choice
+    module.parameterNodeWrapper, module.Choice, module.WithinRange = parameterNodeWrapper, Choice, WithinRange
     return module

@@ -39,7 +39,7 @@ def add_parser(subparsers):
     parser.add_argument("reference", type=Path, metavar="REFERENCE", help="file or folder of reference segmentations")
     parser.add_argument("test", type=Path, metavar="TEST", help="file or folder of segmentations to judge")
     parser.add_argument("--measures", type=_names, metavar="NAME,...", help="measures or groups: counts, overlap, "
-                        "volume, surface, lesions (default: all but lesions)")  # fmt: skip
+                        "volume, surface, lesions (default: all but those on request)")  # fmt: skip
     parser.add_argument("--percentile", type=_numbers, default=(95,), metavar="P,...", help="of the Hausdorff distance")
     parser.add_argument(
         "--tolerance-mm", type=_numbers, default=(1, 2, 3), metavar="MM,...", help="of the surface Dice"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
 from MedSegAICore import VERSION
 from MedSegAICore.errors import Cancelled, MedSegAIError
 from MedSegAILib.commands import compare, demo, doctor, models, segment, train
-from MedSegAILib.commands.status import CANCELLED, SOME_FAILED, USAGE
+from MedSegAILib.commands.status import CANCELLED, DONE, SOME_FAILED, USAGE
 
 SUBCOMMANDS = (segment, compare, models, train, doctor, demo)
 
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, Cancelled) as stop:
         print(f"\nmedsegai: {stop}" if str(stop) else "\nmedsegai: Stopped.", file=sys.stderr)
         return CANCELLED
+    except BrokenPipeError:  # whoever reads our output, such as head, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except MedSegAIError as error:
         print(f"medsegai: {error}", file=sys.stderr)
         return getattr(parsed, "status_of_error", USAGE)

@@ -102,9 +102,9 @@ def test_the_summary_counts_what_exists_and_what_does_not():
 
 def test_the_file_of_a_summary_has_a_line_for_each_and_what_does_not_exist_is_empty():
     lines = parsed(summary_csv(summarize([row("a", 0.9, NAN, 0.25)], MEASURES)))
-    assert list(lines[0])[:6] == ["subgroup", "segment", "measure", "unit", "n", "undefined"]
-    assert list(lines[0])[6:10] == ["mean", "ci_low", "ci_high", "sd"]
-    assert list(lines[0])[10:] == ["median", "q1", "q3", "minimum", "maximum"]
+    assert list(lines[0])[:7] == ["column", "subgroup", "segment", "measure", "unit", "n", "undefined"]
+    assert list(lines[0])[7:11] == ["mean", "ci_low", "ci_high", "sd"]
+    assert list(lines[0])[11:] == ["median", "q1", "q3", "minimum", "maximum"]
     by_measure = {line["measure"]: line for line in lines}
     assert (by_measure["dice"]["n"], by_measure["dice"]["mean"], by_measure["dice"]["sd"]) == ("1", "0.9", "")
     assert (by_measure["hd95_maxdir_mm"]["n"], by_measure["hd95_maxdir_mm"]["undefined"]) == ("0", "1")

@@ -1,0 +1,267 @@
+"""The module MedSegAIMetrics of 3D Slicer: compares segments of segmentations, label maps and models."""
+
+import re
+import unittest
+from typing import Annotated, Union
+
+import slicer
+import vtk
+from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLModelNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+try:
+    from MedSegAICore.errors import InputError
+    from MedSegAICore.seg_nrrd import plain_labels
+    from MedSegAIMetricsLib.logic import ComparisonLogic
+    from MedSegAIMetricsLib.measures import GROUPS, select
+except ModuleNotFoundError as error:
+    if error.name != "MedSegAICore":
+        raise
+    raise ImportError(
+        "MedSegAIMetrics needs the folder MedSegAI that lies beside its own: add it, too, in Edit > Application "
+        "Settings > Modules > Additional module paths, and restart Slicer."
+    ) from None
+
+# Slicer's wrapper and its node selectors know unions in this spelling only, and None as one of the types.
+Segments = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, vtkMRMLModelNode, None]  # noqa: UP007
+
+
+class MedSegAIMetrics(ScriptedLoadableModule):
+    """Registers the module."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("MedSegAIMetrics")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        self.parent.dependencies = ["MedSegAI"]
+        self.parent.contributors = ["MedSegAI contributors"]
+        self.parent.helpText = _(
+            "Compares the segments of two segmentations, label maps or models in world coordinates, by overlap, "
+            "volume, surface distance and lesions. The table says of every measure how it is defined. "
+            "Research use only: not for diagnosis or treatment."
+        )
+        self.parent.acknowledgementText = _(
+            "Definitions follow Taha and Hanbury (BMC Med Imaging 2015;15:29) and Metrics Reloaded (Maier-Hein et al., "
+            "Nat Methods 2024;21:195-212)."
+        )
+
+
+@parameterNodeWrapper
+class MedSegAIMetricsParameterNode:
+    """The choices in the panel; they are saved with the scene. An empty segment id means all that match."""
+
+    referenceNode: Segments
+    referenceSegmentId: str = ""
+    testNode: Segments
+    testSegmentId: str = ""
+    outputTable: vtkMRMLTableNode
+    measureCounts: bool = True
+    measureOverlap: bool = True
+    measureVolume: bool = True
+    measureSurface: bool = True
+    measureLesions: bool = False
+    percentiles: str = "95"
+    tolerancesMm: str = "1, 2, 3"
+    surface: Annotated[str, Choice(["face", "surfel", "voxelcenter", "smooth"])] = "face"
+    region: Annotated[str, Choice(["image", "union"])] = "image"
+    marginMm: Annotated[float, WithinRange(0, 1000)] = 10.0
+    grid: Annotated[str, Choice(["reference", "test"])] = "reference"
+
+
+class MedSegAIMetricsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Builds the panel and keeps it connected with the scene's parameter node."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self.panel = None
+        self._parameterNode = None
+        self._guiTag = None
+
+    def setup(self):
+        from MedSegAIMetricsLib.panels.comparison_panel import ComparisonPanel
+
+        ScriptedLoadableModuleWidget.setup(self)
+        widget = slicer.util.loadUI(self.resourcePath("UI/MedSegAIMetrics.ui"))
+        self.layout.addWidget(widget)
+        self.ui = slicer.util.childWidgetVariables(widget)
+        widget.setMRMLScene(slicer.mrmlScene)
+        self.logic = MedSegAIMetricsLogic()
+        self.panel = ComparisonPanel(self.ui, self.logic)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.panel.update)
+        self.initializeParameterNode()
+
+    def enter(self):
+        self.initializeParameterNode()
+
+    def exit(self):
+        self.setParameterNode(None)
+
+    def cleanup(self):
+        self.panel.reset()
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def onSceneStartClose(self, caller, event):
+        self.panel.reset()
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event):
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self):
+        """Use the scene's parameter node."""
+        self.setParameterNode(self.logic.getParameterNode())
+
+    def setParameterNode(self, parameterNode):
+        """Connect the panel with a parameter node, or with none."""
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.panel.update)
+        self._parameterNode = parameterNode
+        self.panel.setParameterNode(parameterNode)
+        if parameterNode is not None:
+            self._guiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.panel.update)
+
+
+class MedSegAIMetricsLogic(ScriptedLoadableModuleLogic, ComparisonLogic):
+    """The module's logic: ComparisonLogic with a parameter node.
+
+    >>> comparison = slicer.util.getModuleLogic("MedSegAIMetrics").compare(referenceNode, testNode)
+    """
+
+    def getParameterNode(self):
+        return MedSegAIMetricsParameterNode(super().getParameterNode())
+
+    def listSegments(self, node) -> list[tuple[str, str]]:
+        """(id, name) of every segment that ``compare`` finds in a node; none for no node."""
+        if node is None:
+            return []
+        if node.IsA("vtkMRMLModelNode"):
+            return [(node.GetName(), node.GetName())]
+        if node.IsA("vtkMRMLSegmentationNode"):
+            segmentation = node.GetSegmentation()
+            ids = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
+            return [(identifier, segmentation.GetSegment(identifier).GetName()) for identifier in ids]
+        return _segmentsOfLabelVolume(node)
+
+    def settings(self, parameterNode) -> dict:
+        """What ``compare`` is to be given for these choices. Raises InputError, in one sentence, if they are wrong."""
+        groups = [group for group in GROUPS if getattr(parameterNode, f"measure{group.capitalize()}")]
+        if not groups:
+            raise InputError(_("Choose at least one group of measures."))
+        distances = {}
+        if parameterNode.measureSurface:
+            percentiles = _("Percentiles must be numbers such as 95, 99, but there is {text!r}.")
+            tolerances = _("Tolerances must be numbers of mm such as 1, 2, 3, but there is {text!r}.")
+            distances = {
+                "percentiles": _numbers(parameterNode.percentiles, percentiles),
+                "tolerances_mm": _numbers(parameterNode.tolerancesMm, tolerances),
+                "surface": parameterNode.surface,
+            }
+        select(groups, **distances)
+        region = "image" if parameterNode.region == "image" else f"union+{parameterNode.marginMm:g}mm"
+        return {"measures": groups, "region": region, "grid": parameterNode.grid, **distances}
+
+    def summaryMeasures(self, comparison) -> list:
+        """Dice, HD, ASSD and NSD, at the first percentile and tolerance; the first four if none of them was measured.
+
+        A surface that is not the default stands in the names, as in ``hd95_voxelcenter_maxdir_mm``.
+        """
+        names = (r"dice", r"hd[\d.]+_(\w+_)?maxdir_mm", r"assd_(\w+_)?mm", r"nsd_.*mm")
+        found = (next((m for m in comparison.measures if re.fullmatch(name, m.name)), None) for name in names)
+        return [measure for measure in found if measure is not None] or list(comparison.measures[:4])
+
+    def matchSentences(self, comparison, most: int = 8) -> list[str]:
+        """A sentence for each way in which segments were found to belong together, with up to ``most`` names."""
+        pairs: dict[str, list[str]] = {}
+        for match in comparison.matches.values():
+            names = dict.fromkeys(label.name for label in (match.reference, match.test) if label is not None)
+            pairs.setdefault(match.by, []).append(_(" with ").join(names))
+        sentences = []
+        for by, names in pairs.items():
+            rest = _(" and {n} more").format(n=len(names) - most) if len(names) > most else ""
+            sentences.append(f"{by.capitalize()}: {', '.join(names[:most])}{rest}.")
+        return sentences
+
+
+def _numbers(text: str, message: str) -> list[float]:
+    try:
+        return [float(part) for part in re.split(r"[\s,;]+", text.strip(" ,;"))]
+    except ValueError:
+        raise InputError(message.format(text=text)) from None
+
+
+def _segmentsOfLabelVolume(node) -> list[tuple[str, str]]:
+    """By label value; a name is taken from the volume's own color table, not from one of Slicer's."""
+    if node.GetImageData() is None or node.GetImageData().GetPointData().GetScalars() is None:
+        return []
+    colors = node.GetDisplayNode().GetColorNode() if node.GetDisplayNode() else None
+    own = colors is not None and not colors.GetSingletonTag()
+    segments = []
+    for label in plain_labels(slicer.util.arrayFromVolume(node).astype("uint16")[None]):
+        name = colors.GetColorName(label.value) if own else ""
+        segments.append((label.id, name if name not in ("", "(none)") else label.name))
+    return segments
+
+
+class MedSegAIMetricsTest(ScriptedLoadableModuleTest):
+    """Runs in Slicer (Reload and Test, or ctest) and in this repository's tests."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        """Run every test; what Slicer's Test button calls."""
+        suite = unittest.defaultTestLoader.loadTestsFromTestCase(type(self))
+        result = unittest.TextTestRunner().run(suite)
+        if not result.wasSuccessful():
+            raise AssertionError(result)
+
+    def _cube(self, name, shift):
+        """A segmentation with a cube of 6 voxels of 1 x 1 x 2 mm, moved along the first axis (I)."""
+        import numpy as np
+
+        from MedSegAICore.grid import Grid
+        from MedSegAICore.image import Label, LabelMap
+        from MedSegAICore.mrml import segmentation_from_label_map
+
+        array = np.zeros((12, 12, 16), np.uint8)
+        array[3:9, 3:9, 3 + shift : 9 + shift] = 1
+        labels = LabelMap(array, Grid(array.shape, np.diag([1.0, 1.0, 2.0, 1.0])), (Label(1, "cube", "Cube"),))
+        return segmentation_from_label_map(labels, name=name)
+
+    def test_aCubeThatIsMovedByAThirdOfItsEdge(self):
+        """Dice is 2/3, and the farthest face is 2 mm away; the table node holds the same."""
+        logic = MedSegAIMetricsLogic()
+        comparison = logic.compare(self._cube("reference", 0), self._cube("test", 2))
+        assert abs(comparison["cube"]["dice"] - 2 / 3) < 1e-12
+        assert abs(comparison["cube"]["hd_mm"] - 2.0) < 1e-12
+        table = logic.createTable(comparison).GetTable()
+        assert table.GetColumnByName("dice").GetValue(0) == comparison["cube"]["dice"]
+
+    def test_aTransformThatMovesTheTestBackMakesBothEqual(self):
+        """Parent transforms are honored: the moved cube under the opposite translation lies on the reference."""
+        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+        matrix = vtk.vtkMatrix4x4()
+        matrix.SetElement(0, 3, -2.0)
+        transform.SetMatrixTransformToParent(matrix)
+        test = self._cube("test", 2)
+        test.SetAndObserveTransformNodeID(transform.GetID())
+        comparison = MedSegAIMetricsLogic().compare(self._cube("reference", 0), test)
+        assert comparison["cube"]["dice"] == 1.0
+        assert comparison["cube"]["hd_mm"] == 0.0
