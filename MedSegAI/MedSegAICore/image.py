@@ -38,6 +38,11 @@ class Image:
     def channels(self) -> int:
         return self.array.shape[0]
 
+    def crop(self, box: tuple[slice, slice, slice]) -> Image:
+        """The part in a box of voxels (KJI), as a copy with its own grid."""
+        grid = self.grid.crop([part.start for part in box], [part.stop - part.start for part in box])
+        return Image(self.array[(slice(None), *box)].copy(), grid, dict(self.meta))
+
 
 @dataclass(frozen=True)
 class Label:
@@ -112,6 +117,12 @@ class LabelMap:
             if label.id == id:
                 return label
         raise InputError(f"There is no segment {id!r}; the segments are {[label.id for label in self.labels]}.")
+
+    def placed_in(self, grid: Grid, box: tuple[slice, slice, slice]) -> LabelMap:
+        """The same segments on a larger grid, of which this one is the box (KJI); empty outside."""
+        array = np.zeros((*self.array.shape[:-3], *grid.shape), self.array.dtype)
+        array[(..., *box)] = self.array
+        return LabelMap(array, grid, self.labels)
 
     def volumes_ml(self) -> dict[str, float]:
         """Volume of every segment in milliliters (voxel count times voxel volume), by segment id."""

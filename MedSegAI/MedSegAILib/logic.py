@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from MedSegAICore import mrml
 from MedSegAICore.errors import InputError
 from MedSegAICore.files import write_segmentation
+from MedSegAICore.mrml_roi import box_of_roi
 
 if TYPE_CHECKING:
     from MedSegAILib.models.card import ModelCard
@@ -53,6 +54,7 @@ class SegmentationLogic:
         volumeNodes,
         model,
         *,
+        roiNode=None,
         outputSegmentationNode=None,
         device: str = "auto",
         mirroring: bool = False,
@@ -64,31 +66,35 @@ class SegmentationLogic:
 
         The segments lie on the volume voxel for voxel and are put under its parent transform, also a non-linear one.
         ``model``: an id of the library, the path of a model folder, or a ModelFolder.
+        ``roiNode``: a markups ROI; only the voxels in it are shown to the model, as if the volume had been cropped, and
+        nothing is found outside. None takes the whole volume.
         ``outputSegmentationNode``: gets the segments beside those it has; None makes a new node.
         ``strict``: refuse a volume that differs from what the model card asks for, instead of warning.
         ``progress(fraction, message)`` and ``cancelled()`` are called between tiles.
         Warnings are logged and kept with the node: ``warnings(node)``.
 
-        Raises InputError (no voxels, NaN, a node vanished meanwhile), GeometryError (channels on different grids),
-        ModelError, ProtocolError (strict), DeviceError, DependencyError (no torch) and Cancelled; then nothing was
-        written.
+        Raises InputError (no voxels, NaN, an ROI beside the volume, a node vanished meanwhile), GeometryError (channels
+        on different grids), ModelError, ProtocolError (strict), DeviceError, DependencyError (no torch) and Cancelled;
+        then nothing was written.
         """
         nodes = list(volumeNodes) if isinstance(volumeNodes, (list, tuple)) else [volumeNodes]
         image = mrml.image_from_volume(nodes)
+        box = box_of_roi(roiNode, nodes[0]) if roiNode is not None else None
         if outputSegmentationNode is not None:
             mrml.check_target(outputSegmentationNode, nodes[0])  # before minutes of work
         captured = _Captured([*nodes, *([outputSegmentationNode] if outputSegmentationNode is not None else [])])
         predictor = self._warmPredictor(self._model(model), device, mirroring)
-        result = predictor.segment(image, strict=strict, progress=progress, cancelled=cancelled)
+        shown = image if box is None else image.crop(box)
+        result = predictor.segment(shown, strict=strict, progress=progress, cancelled=cancelled)
         captured.check()
         for warning in result.warnings:
             logger.warning("%s: %s", nodes[0].GetName(), warning)
-        return mrml.segmentation_from_label_map(
-            result.label_map,
-            nodes[0],
-            node=outputSegmentationNode,
-            provenance={**result.provenance, "warnings": list(result.warnings)},
-        )
+        provenance = {**result.provenance, "warnings": list(result.warnings)}
+        label_map = result.label_map
+        if box is not None:
+            label_map = label_map.placed_in(image.grid, box)
+            provenance["region_kji"] = [[part.start, part.stop] for part in box]
+        return mrml.segmentation_from_label_map(label_map, nodes[0], node=outputSegmentationNode, provenance=provenance)
 
     def volumesMl(self, segmentationNode) -> dict[str, float]:
         """Volume of every segment in ml by segment id: voxel count times voxel volume, without parent transforms.

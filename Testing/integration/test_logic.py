@@ -12,6 +12,8 @@ from fixtures_scene import GRIDS, bspline_transform, grid_transform, linear_tran
 from MedSegAICore import mrml
 from MedSegAICore.errors import Cancelled, GeometryError, InputError, ModelError, OutputError, ProtocolError
 from MedSegAICore.files import read_label_map, read_metadata
+from MedSegAICore.mrml_images import matrix_from_array
+from MedSegAICore.mrml_roi import box_of_roi
 from MedSegAILib.logic import SegmentationLogic
 
 scene = fixtures_scene.scene
@@ -41,6 +43,71 @@ def _volume(scene, grid=None, seed=0, name="case"):
 
 def _array(node, volume) -> np.ndarray:
     return mrml.label_map_from_segmentation(node, volume).array
+
+
+# ---- a region of interest ------------------------------------------------------------------------------------------
+
+BOX = (slice(2, 14), slice(5, 21), slice(3, 17))
+
+
+def _region(scene, grid, box=BOX, parent=None):
+    """An ROI whose faces are those of the box's voxels, in the axes of the grid, under a transform or none."""
+    node = scene.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "region")
+    start, stop = (np.array([getattr(part, end) for part in box[::-1]], float) for end in ("start", "stop"))
+    matrix = np.eye(4)
+    matrix[:3, :3] = grid.ijk_to_ras[:3, :3] / grid.spacing_ijk
+    if np.linalg.det(matrix[:3, :3]) < 0:
+        matrix[:3, 0] *= -1  # a box is the same mirrored, and Slicer's ROI has no mirrored axes
+    matrix[:3, 3] = grid.ijk_to_ras_points([(start + stop - 1) / 2])[0]
+    node.SetSize(*((stop - start) * grid.spacing_ijk))
+    node.SetAndObserveObjectToNodeMatrix(matrix_from_array(matrix))
+    if parent is not None:
+        node.SetAndObserveTransformNodeID(parent.GetID())
+    return node
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_a_region_is_the_box_of_voxels_whose_centers_lie_in_it(scene, grid):
+    volume = make_volume(scene, np.zeros(GRIDS[grid].shape, np.float32), GRIDS[grid])
+    box = (slice(2, 7), slice(1, 9), slice(3, 8))
+    assert box_of_roi(_region(scene, GRIDS[grid], box), volume) == box
+
+
+def test_transforms_of_region_and_volume_are_honored(scene):
+    volume = _volume(scene)
+    parent = linear_transform(scene, TILT)
+    volume.SetAndObserveTransformNodeID(parent.GetID())
+    assert box_of_roi(_region(scene, make_grid(SHAPE), parent=parent), volume) == BOX
+    volume.SetAndObserveTransformNodeID(grid_transform(scene, amplitude_mm=2.0).GetID())
+    bent = box_of_roi(_region(scene, make_grid(SHAPE)), volume)
+    assert all(abs(a.start - b.start) <= 4 and abs(a.stop - b.stop) <= 4 for a, b in zip(bent, BOX, strict=True))
+
+
+def test_a_region_gives_what_the_cropped_volume_gives_at_its_place(scene, logic, model_path):
+    grid = make_grid(SHAPE, rotation(12, -7, 33), (0.9, 1.0, 1.1), (5, -6, 7))
+    volume = _volume(scene, grid)
+    array = scene.util.arrayFromVolume(volume)
+    part = make_volume(scene, array[BOX].copy(), grid.crop([s.start for s in BOX], [s.stop - s.start for s in BOX]))
+    found = logic.segment(volume, model_path, roiNode=_region(scene, grid))
+    labels = _array(found, volume)
+    assert np.array_equal(labels[BOX], _array(logic.segment(part, model_path), part))
+    outside = np.ones(SHAPE, bool)
+    outside[BOX] = False
+    assert not labels[outside].any()
+    assert logic.provenance(found)["region_kji"] == [[2, 14], [5, 21], [3, 17]]
+    assert "region_kji" not in logic.provenance(logic.segment(volume, model_path))
+
+
+def test_a_region_that_cannot_be_used_is_refused_before_anything_runs(scene, logic, model_path):
+    volume = _volume(scene)
+    far = _region(scene, make_grid(SHAPE, origin_ras=(500, 0, 0)))
+    with pytest.raises(InputError, match="'region' holds no voxel of the volume 'case'"):
+        logic.segment(volume, model_path, roiNode=far)
+    new = scene.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "new")
+    with pytest.raises(InputError, match="'new' has no size yet"):
+        logic.segment(volume, model_path, roiNode=new)
+    with pytest.raises(InputError, match="markups ROI"):
+        logic.segment(volume, model_path, roiNode=volume)
 
 
 # ---- the result ----------------------------------------------------------------------------------------------------
