@@ -61,12 +61,10 @@ class MaskPair:
 
 
 def _profiles(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    planes = np.array([np.count_nonzero(plane) for plane in mask], np.int64)
     columns = np.zeros(mask.shape[1:], np.uint32)
-    planes = np.zeros(len(mask), np.int64)
-    for k, plane in enumerate(mask):
-        planes[k] = np.count_nonzero(plane)
-        if planes[k]:
-            columns += plane
+    for first in range(0, len(mask), 255):  # as many ones fit into a byte, and bytes are added fastest
+        columns += np.add.reduce(mask[first : first + 255].view(np.uint8), axis=0, dtype=np.uint8)
     return planes, columns.sum(1, dtype=np.int64), columns.sum(0, dtype=np.int64)
 
 

@@ -33,8 +33,9 @@ def summarize(directed: tuple[Directed, Directed], measures: list[Measure], unwe
 def _means(directed: tuple[Directed, Directed]) -> dict[str, float]:
     areas = [d.areas_mm2.sum() for d in directed]
     own = [d.distances_mm @ d.areas_mm2 for d in directed]
-    over = sum((d.distances_mm * (d.signs > 0)) @ d.areas_mm2 for d in directed) / sum(areas)
-    under = sum((d.distances_mm * (d.signs < 0)) @ d.areas_mm2 for d in directed) / sum(areas)
+    # Signs are -1, 0 and 1, and 0 only where the distance is 0.
+    signed = sum((d.distances_mm * d.signs) @ d.areas_mm2 for d in directed)
+    over, under = (max(0.0, sum(own) + sign * signed) / 2 / sum(areas) for sign in (1, -1))
     mean = [total / area for total, area in zip(own, areas, strict=True)]
     return {
         "hd_mm": float(max(d.distances_mm.max() for d in directed)),
@@ -52,7 +53,7 @@ def _means(directed: tuple[Directed, Directed]) -> dict[str, float]:
 
 def _within(directed: tuple[Directed, Directed], tolerance_mm: float) -> float:
     limit = tolerance_mm * (1 + SAME_DISTANCE)
-    within = sum(d.areas_mm2.sum(where=d.distances_mm <= limit) for d in directed)
+    within = sum(d.areas_mm2[d.distances_mm <= limit].sum() for d in directed)
     return float(within / sum(d.areas_mm2.sum() for d in directed))
 
 
