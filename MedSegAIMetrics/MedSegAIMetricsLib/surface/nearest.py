@@ -103,11 +103,7 @@ def nearest_between(
     samples = samples[(flat[query.corners[samples]] & np.uint8(1 << kind)) == 0]  # the others lie on the target
     low, high = samples, query.following(samples, axis)
     best, steps, kinds = _best_known(query, target, ends, (low, high), axis, spacing_mm[axis])
-    one, other = ends.distances[low], ends.distances[high]
-    # Either the nearest point lies halfway along the axis too: then its neighbors are as near to the ends. Or it lies
-    # half a voxel or more to one side, and the end on that side is nearer by this much.
-    bound = np.minimum(one, other) ** 2 + (spacing_mm[axis] / 2) ** 2
-    bound = np.minimum(np.maximum(one, other), np.sqrt(bound, out=bound), out=bound) * (1 - ROUNDING)
+    bound = _lower_bound(ends.distances[low], ends.distances[high], spacing_mm[axis] / 2)
     open_ = np.flatnonzero(best > bound * (1 + 2 * ROUNDING))
     looks = _looks(spacing_mm, kind)
     found, settled, beyond = _look_between(query, target, looks, samples, open_, bound, best)
@@ -119,6 +115,18 @@ def nearest_between(
         kinds[far[nearer.rows]] = nearer.kinds
     nearest.distances[samples], nearest.steps[:, samples], nearest.kinds[samples] = best, steps, kinds
     return nearest
+
+
+def _lower_bound(one: np.ndarray, other: np.ndarray, half: float) -> np.ndarray:
+    """How near the nearest point can be halfway between two ends, given their distances; ``half`` is that way to each.
+
+    Either the nearest point lies halfway along the axis too: then its neighbors are as near to the ends. Or it lies
+    ``half`` or more to one side, and the end on that side is nearer by this much. And the square of the distance to any
+    set, less the square of the way along a line, is concave: it is at least the mean of the ends in the middle.
+    """
+    squares = one**2, other**2
+    bound = np.minimum(np.maximum(*squares), np.minimum(*squares) + half**2)
+    return np.sqrt(np.maximum(bound, (squares[0] + squares[1]) / 2 - half**2)) * (1 - ROUNDING)
 
 
 def _best_known(query, target, ends: Nearest, at: tuple[np.ndarray, np.ndarray], axis: int, spacing: float) -> tuple:
