@@ -89,6 +89,7 @@ def stream_logits(
             stops = (min(s + n, size) for s, n, size in zip(start, extent, padded.shape[1:], strict=True))
             place = tuple(map(slice, start, stops))
             piece = padded[(slice(None), *place)].to(device)
+            sums.weigh(place)
             for network in networks:
                 if cancelled and cancelled():
                     raise Cancelled
@@ -96,7 +97,6 @@ def stream_logits(
                 done += 1
                 if progress:
                     progress(done / count, f"tile {done} of {count}")
-            sums.weigh(place)
     yield from _inside(sums.finish(padded.shape[1]), inner)
 
 
@@ -111,27 +111,29 @@ class _RollingSum:
     def __init__(self, outputs: int, shape: Sequence[int], depth: int, tile: tuple[int, ...], networks: int, device):
         import torch
 
-        self._first, self._networks, self._largest = 0, networks, 0.0
+        self._first, self._networks = 0, networks
+        self._largest = self._most_weight = 0.0
         self._weights = torch.from_numpy(gaussian_weights(tile)).to(device)
+        self._float_weights = self._weights.float()
         window = (min(depth, shape[0]), *shape[1:])
         self._sum = torch.zeros((outputs, *window), device=device, dtype=torch.half)
         self._norm = torch.zeros(window, device=device, dtype=torch.half)
+
+    def weigh(self, place: Sequence[slice]):
+        """Count the weights of a tile, before the networks' logits are added."""
+        part = self._norm[self._part(place)]
+        part += self._weights
+        self._most_weight = max(self._most_weight, float(part.max()))
 
     def add(self, place: Sequence[slice], logits: torch.Tensor):
         """Add the logits (outputs, K, J, I) of one network for one tile."""
         import torch
 
-        part = self._part(place)
         self._largest = max(self._largest, _largest(logits))
-        peak = float((self._norm[part] + self._weights).max()) * self._largest * self._networks
-        if self._sum.element_size() == 2 and peak > HALF_LIMIT:
+        if self._sum.element_size() == 2 and self._largest * self._most_weight * self._networks > HALF_LIMIT:
             self._sum, self._norm = self._sum.float(), self._norm.float()
         with torch.inference_mode():  # in which the logits were made, so they can be changed in place
-            self._sum[(slice(None), *part)] += logits.mul_(self._weights.float())
-
-    def weigh(self, place: Sequence[slice]):
-        """Count the weights of a tile, once all networks have seen it."""
-        self._norm[self._part(place)] += self._weights
+            self._sum[(slice(None), *self._part(place))] += logits.mul_(self._float_weights)
 
     def finish(self, row: int) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield the mean logits of all rows before ``row``, a few at a time, and move the window there."""
