@@ -161,6 +161,13 @@ def test_the_report_is_one_file_with_pictures_tables_and_failures(folders, capsy
     assert str(folders) not in text  # paths can hold names of people
 
 
+def test_a_report_of_measures_that_rank_nothing_has_no_pictures(folders, capsys):
+    html = folders / "counts.html"
+    status, *_ = run(capsys, folders / "ref", folders / "test", "--measures", "counts", "--html", html)
+    assert status == 1
+    assert "data:image/png" not in html.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -130,13 +130,13 @@ class _WorstPictures:
     def add(self, case: str, rows: list[Row], comparison: SegmentComparison):
         from MedSegAIMetricsLib.tables import worst_first
 
+        if self._measure is None:  # nothing that was measured has a better and a worse side
+            return
         for key, row in zip(comparison, rows, strict=True):
-            ranked = worst_first([kept for kept, _ in self._kept] + [row], self._measure)[:PICTURES]
-            if any(kept is row for kept in ranked):
-                picture = self._picture(case, key, row, comparison)
-                kept = [*self._kept, *([(row, picture)] if picture else [])]
-                self._kept = sorted(kept, key=lambda pair: next((i for i, r in enumerate(ranked) if r is pair[0]), 99))
-                self._kept = self._kept[:PICTURES]
+            worst = worst_first([*(kept for kept, _ in self._kept), row], self._measure)[:PICTURES]
+            if any(one is row for one in worst) and (picture := self._picture(case, key, row, comparison)):
+                kept = [*self._kept, (row, picture)]
+                self._kept = [pair for one in worst for pair in kept if pair[0] is one]
 
     @property
     def pictures(self) -> list[Picture]:
@@ -210,8 +210,10 @@ def _print_summary(rows: list[Row], measures: tuple[Measure, ...]):
     shown = shown if shown else list(measures)
     print(f"{len({row.case for row in rows})} case(s), {len(rows)} row(s). Research use only.")
     _print_lines(summarize(rows, shown))
-    few = list({m.name.rstrip("0123456789.m"): m for m in reversed(shown) if m.name.startswith(IN_SUBGROUPS)}.values())
-    for column, lines in summarize_subgroups(rows, few[::-1] or shown[:1]).items():
+    few = [m for m in shown if m.name.startswith(IN_SUBGROUPS)]
+    tolerances = [m for m in few if m.parameter == "tolerance_mm"]
+    few = [m for m in few if m not in tolerances[1:]]
+    for column, lines in summarize_subgroups(rows, few or shown[:1]).items():
         print(f"\nBy {column}:")
         _print_lines(lines)
     _print_worst(rows, measures)
