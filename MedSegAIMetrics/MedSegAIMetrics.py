@@ -20,7 +20,7 @@ from slicer.util import VTKObservationMixin
 
 try:
     from MedSegAICore.errors import InputError
-    from MedSegAICore.seg_nrrd import plain_labels
+    from MedSegAICore.mrml_world import labels_of_label_volume
     from MedSegAIMetricsLib.logic import ComparisonLogic
     from MedSegAIMetricsLib.measures import GROUPS, select
 except ModuleNotFoundError as error:
@@ -207,16 +207,10 @@ def _numbers(text: str, message: str) -> list[float]:
 
 
 def _segmentsOfLabelVolume(node) -> list[tuple[str, str]]:
-    """By label value; a name is taken from the volume's own color table, not from one of Slicer's."""
     if node.GetImageData() is None or node.GetImageData().GetPointData().GetScalars() is None:
         return []
-    colors = node.GetDisplayNode().GetColorNode() if node.GetDisplayNode() else None
-    own = colors is not None and not colors.GetSingletonTag()
-    segments = []
-    for label in plain_labels(slicer.util.arrayFromVolume(node).astype("uint16")[None]):
-        name = colors.GetColorName(label.value) if own else ""
-        segments.append((label.id, name if name not in ("", "(none)") else label.name))
-    return segments
+    array = slicer.util.arrayFromVolume(node).astype("uint16")
+    return [(label.id, label.name) for label in labels_of_label_volume(node, array)]
 
 
 class MedSegAIMetricsTest(ScriptedLoadableModuleTest):

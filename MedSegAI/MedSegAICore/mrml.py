@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from MedSegAICore.boxes import filled_box
 from MedSegAICore.errors import GeometryError, InputError
 from MedSegAICore.grid import Grid
 from MedSegAICore.image import Image, Label, LabelMap, stack_channels
@@ -232,9 +233,11 @@ def _add_layers(segmentation, labelMap: LabelMap, tags: Mapping[str, str], repla
     binary = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
     layers = {label.layer: None for label in labelMap.labels}
     for number in layers:
-        start, stop = _box(labelMap.layers[number])
-        cropped = labelMap.layers[number][tuple(map(slice, start, stop))]
-        layers[number] = oriented_image(labelMap.grid, cropped.astype(dtype), start)
+        box = filled_box(labelMap.layers[number])
+        if not box[0].stop:
+            box = (slice(0, 1),) * 3  # Slicer wants a voxel where there is nothing
+        cropped = labelMap.layers[number][box]
+        layers[number] = oriented_image(labelMap.grid, cropped.astype(dtype), [part.start for part in box])
     for label in labelMap.labels:
         segment = slicer.vtkSegment()
         segment.SetName(label.name)
@@ -257,16 +260,6 @@ def _add_segment(segmentation, segment, identifier: str, replace: bool):
     unique = segmentation.GenerateUniqueSegmentID(identifier)
     if not segmentation.AddSegment(segment, unique, before):
         raise InputError(f"Slicer refused to add the segment {identifier!r}.")
-
-
-def _box(layer: np.ndarray) -> tuple[list[int], list[int]]:
-    """Start and stop (KJI) of the smallest box with everything that is not 0; one voxel if there is nothing."""
-    start, stop = [], []
-    for axis in range(3):
-        filled = np.flatnonzero(layer.any(axis=tuple(a for a in range(3) if a != axis)))
-        start.append(int(filled[0]) if len(filled) else 0)
-        stop.append(int(filled[-1]) + 1 if len(filled) else 1)
-    return start, stop
 
 
 # ---- reading a segmentation ----------------------------------------------------------------------------------------

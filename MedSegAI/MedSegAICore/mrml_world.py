@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from MedSegAICore.boxes import filled_box, outer_corners_ijk
 from MedSegAICore.errors import GeometryError, InputError
 from MedSegAICore.grid import Grid
 from MedSegAICore.image import Label, LabelMap
@@ -126,14 +127,20 @@ def _label_volume(node) -> tuple:
     grid, array = grid_from_volume(node), np.array(slicer.util.arrayFromVolume(node))
     if array.min() < 0 or array.max() > 65535:
         raise InputError(f"{node.GetName()!r} has label values from {array.min()} to {array.max()}, not 0 to 65535.")
+    array = array.astype(np.uint16)
+    return oriented_image(grid, array), labels_of_label_volume(node, array)
+
+
+def labels_of_label_volume(node, array: np.ndarray) -> list[Label]:
+    """A label for each value of a label map volume, whose voxels (K, J, I) are given as uint16."""
     colors = node.GetDisplayNode().GetColorNode() if node.GetDisplayNode() else None
     labels = []
-    for label in plain_labels(array.astype(np.uint16)[None]):
+    for label in plain_labels(array[None]):
         # Names of Slicer's own tables ("jake", "tissue") are examples and say nothing about this volume.
         own = colors is not None and not colors.GetSingletonTag()
         name = colors.GetColorName(label.value) if own else ""
         labels.append(dataclasses.replace(label, name=name if name not in ("", "(none)") else label.name))
-    return oriented_image(grid, array.astype(np.uint16)), labels
+    return labels
 
 
 def _model(node, grid: Grid) -> tuple:
@@ -185,13 +192,13 @@ def _extended(grid: Grid, image, values: Sequence[int], transform, matrix: np.nd
     if image is None or 0 in image.GetDimensions() or image.GetPointData().GetScalars() is None:
         return grid
     inside = np.isin(array_of_oriented_image(image), values)
-    if not inside.any():
+    box = filled_box(inside)
+    if not box[0].stop:
         return grid
-    own, voxels = grid_of_oriented_image(image), np.argwhere(inside)[:, ::-1]
+    own = grid_of_oriented_image(image)
     if transform is not None:
-        return grid.extended_to(transformed(own.ijk_to_ras_points(voxels), transform))
-    low, high = voxels.min(0) - 0.5, voxels.max(0) + 0.5
-    corners = own.ijk_to_ras_points(np.array([np.where(bits, high, low) for bits in np.ndindex(2, 2, 2)]))
+        return grid.extended_to(transformed(own.ijk_to_ras_points(np.argwhere(inside)[:, ::-1]), transform))
+    corners = own.ijk_to_ras_points(outer_corners_ijk(box))
     return grid.extended_to(corners @ matrix[:3, :3].T + matrix[:3, 3])
 
 

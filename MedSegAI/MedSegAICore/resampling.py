@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
+from MedSegAICore.boxes import filled_box, outer_corners_ijk
 from MedSegAICore.grid import Grid
 from MedSegAICore.image import LabelMap
 
@@ -32,10 +33,7 @@ def resample_label_map(label_map: LabelMap, grid: Grid) -> LabelMap:
 
 def extended_to_hold(grid: Grid, label_map: LabelMap) -> Grid:
     """The grid, with voxels added on those sides where segments of ``label_map`` reach beyond it."""
-    filled = label_map.layers.any(axis=0)
-    if not filled.any():
+    box = filled_box(label_map.layers.any(axis=0))
+    if not box[0].stop:
         return grid
-    occupied = [filled.any(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
-    limits = [(np.argmax(line) - 0.5, len(line) - np.argmax(line[::-1]) - 0.5) for line in occupied]
-    corners = np.array([[limits[axis][bit] for axis, bit in enumerate(bits)] for bits in np.ndindex(2, 2, 2)])
-    return grid.extended_to(label_map.grid.ijk_to_ras_points(corners[:, ::-1]))
+    return grid.extended_to(label_map.grid.ijk_to_ras_points(outer_corners_ijk(box)))

@@ -32,14 +32,12 @@ class Settings:
         cls,
         measures: Sequence[str] | None = None,
         *,
-        tolerances_mm: Sequence[float] = (1, 2, 3),
-        percentiles: Sequence[float] = (95,),
-        betas: Sequence[float] = (0.5, 2),
-        surface: str = DEFAULT_SURFACE,
         region: str = "image",
         lesion_threshold: float = 0.0,
+        **parameters,
     ) -> Settings:
-        chosen = select(measures, percentiles=percentiles, tolerances_mm=tolerances_mm, betas=betas, surface=surface)
+        """``parameters``: those of ``MedSegAIMetricsLib.measures.select``. Raises InputError for wrong ones."""
+        chosen = select(measures, **parameters)
         if not 0 <= lesion_threshold < 1:
             raise InputError(
                 f"A lesion threshold is a Jaccard from 0 up to, but not including, 1, but it is {lesion_threshold}."

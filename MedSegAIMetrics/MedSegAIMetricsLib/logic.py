@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from MedSegAICore import VERSION
+from MedSegAICore.boxes import filled_box
 from MedSegAICore.errors import InputError
 from MedSegAICore.files import atomic_path
 from MedSegAICore.grid import Grid
@@ -140,10 +141,8 @@ class ComparisonLogic:
             name = comparison.matches[key].label.name
             for value, (error, color) in enumerate(ERRORS, start=1):
                 labels.append(Label(value, f"{key}_{error}", f"{name} {error.upper()}", color, layer=layer))
-        node = segmentation_from_label_map(
-            LabelMap(np.stack(layers), comparison.grid, labels), name=f"Errors of {comparison.names[1]}"
-        )
-        return node
+        label_map = LabelMap(np.stack(layers), comparison.grid, labels)
+        return segmentation_from_label_map(label_map, name=f"Errors of {comparison.names[1]}")
 
     def createDistanceVolume(self, comparison: SegmentComparison, segmentId: str):
         """A volume node with the distance in mm of every voxel to the reference's surface, negative inside.
@@ -252,14 +251,16 @@ def _cropped(comparison: SegmentComparison, segmentId: str) -> tuple[Grid, np.nd
     if segmentId not in comparison:
         raise InputError(f"There is no segment {segmentId!r} in this comparison; it has {list(comparison)}.")
     reference, test = comparison.masks(segmentId)
-    filled = np.argwhere(reference | test)
-    if not len(filled):
+    filled = filled_box(reference | test)
+    if not filled[0].stop:
         raise InputError(f"Both masks of {segmentId!r} are empty: there is no surface.")
     margin = [math.ceil(MAP_MARGIN_MM / s) for s in comparison.grid.spacing_kji]
-    first = np.maximum(filled.min(0) - margin, 0)
-    last = np.minimum(filled.max(0) + margin + 1, reference.shape)
-    box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
-    return comparison.grid.crop(first, last - first), reference[box], test[box]
+    box = tuple(
+        slice(max(0, part.start - grow), min(part.stop + grow, n))
+        for part, grow, n in zip(filled, margin, reference.shape, strict=True)
+    )
+    grid = comparison.grid.crop([part.start for part in box], [part.stop - part.start for part in box])
+    return grid, reference[box], test[box]
 
 
 def _distances(mask: np.ndarray, grid: Grid, segmentId: str, title: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage
 
+from MedSegAICore.boxes import filled_box
 from MedSegAICore.errors import GeometryError, InputError
 
 MAX_LABEL = 65535
@@ -104,7 +105,7 @@ class LocatedLabels:
 
     @classmethod
     def of(cls, array: np.ndarray) -> LocatedLabels:
-        outer = _filled_box(array)
+        outer = filled_box(array)
         inside = array[outer]
         if not inside.size:
             return cls(array, {})
@@ -188,20 +189,6 @@ def check_labels(labels: Sequence[int]) -> list[int]:
                 f"A label is a whole number from 1 to {MAX_LABEL} (0 is background), but one is {label!r}."
             )
     return list(dict.fromkeys(int(label) for label in labels))
-
-
-def _filled_box(array: np.ndarray) -> tuple[slice, slice, slice]:
-    """The smallest box that holds everything that is not 0. One pass, a plane at a time."""
-    filled = np.zeros(array.shape[1:], bool)
-    planes = []
-    for plane in array:
-        # numpy's ``any`` is several times slower than these.
-        occupied = np.count_nonzero(plane) if plane.dtype == bool else plane.max()
-        planes.append(bool(occupied))
-        if occupied:
-            np.logical_or(filled, plane, out=filled)
-    occupied = [np.flatnonzero(planes), np.flatnonzero(filled.any(1)), np.flatnonzero(filled.any(0))]
-    return tuple(slice(int(o[0]), int(o[-1]) + 1) if len(o) else slice(0, 0) for o in occupied)
 
 
 def _shifted(box: tuple, outer: tuple) -> tuple[slice, slice, slice]:

@@ -290,8 +290,7 @@ def _forests(lines: Sequence[SummaryLine], overall: Sequence[SummaryLine]) -> st
 
 
 def _worst(rows, measures: Sequence[Measure], main: Sequence[Measure], pictures: Sequence[Picture]) -> str:
-    ranked = [measure for measure in measures if measure.better]
-    by = next((measure for measure in ranked if measure.name == "dice"), next(iter(ranked), None))
+    by = tables.ranking_measure(measures)
     if by is None or not rows:
         return ""
     heads = {m: escaped(_heading(m)) for m in dict.fromkeys([by, *(_plotted(measures) or main)])}

@@ -47,7 +47,7 @@ class Row:
         return {**keys, **self.values, **notes}
 
 
-def rows_of(comparison: SegmentComparison, case: str = "", group: Mapping[str, str] | None = None) -> list[Row]:
+def rows_of(comparison: SegmentComparison, case: str = "") -> list[Row]:
     """A row for each segment of one comparison."""
     notes = " ".join(comparison.notes)
     return [
@@ -59,7 +59,6 @@ def rows_of(comparison: SegmentComparison, case: str = "", group: Mapping[str, s
             comparison.region,
             f"{comparison.matches[key]}. {notes}".strip(),
             reason=comparison.summaries[key],
-            group=group or {},
         )
         for key, values in comparison.items()
     ]
