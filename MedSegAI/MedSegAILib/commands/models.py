@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from MedSegAILib.commands.status import DONE, SOME_FAILED
-from MedSegAILib.models.folder import ModelFolder
 from MedSegAILib.models.library import ModelLibrary
+from MedSegAILib.models.model import Model
 
 
 def add_parser(subparsers):
@@ -48,7 +48,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     return SOME_FAILED if library.problems() else DONE
 
 
-def _entry(model: ModelFolder, library: ModelLibrary) -> dict:
+def _entry(model: Model, library: ModelLibrary) -> dict:
     return {
         "id": model.id,
         "version": model.version,
@@ -69,13 +69,13 @@ def run_show(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def describe(model: ModelFolder) -> str:
+def describe(model: Model) -> str:
     """The card as text, most important first."""
     head = f"{model.title} ({model.id}, version {model.version})"
     segments = ", ".join(label.name for label in model.labels)
     technical = (
-        f"nnU-Net v2, {model.configuration.name}, {len(model.folds)} fold(s), "
-        f"spacing {' x '.join(f'{s:g}' for s in model.configuration.spacing)} mm, "
+        f"{model.format}, {model.configuration_name}, {len(model.folds)} fold(s), "
+        f"spacing {' x '.join(f'{s:g}' for s in model.spacing)} mm, "
         f"channels: {', '.join(model.channel_names)}"
     )
     if model.card is None:

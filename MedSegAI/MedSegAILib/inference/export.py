@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from MedSegAILib.inference.preprocessing import Placement
-from MedSegAILib.inference.resampling import resize_matrix, separate_axis
-from MedSegAILib.models.plans import KEEP, Resampling
 
 if TYPE_CHECKING:
     import torch
@@ -31,18 +29,16 @@ class Outputs:
     regions: bool
 
 
-def to_labels(logits: torch.Tensor, placement: Placement, resampling: Resampling, outputs: Outputs) -> np.ndarray:
+def to_labels(logits: torch.Tensor, placement: Placement, outputs: Outputs) -> np.ndarray:
     """Label values (K, J, I) of the volume, uint8 (uint16 if a value needs it); 0 outside the cropped region."""
-    export = Export(placement, resampling, outputs)
+    export = Export(placement, outputs)
     export.add(0, logits)
     return export.labels()
 
 
-def to_probabilities(
-    logits: torch.Tensor, placement: Placement, resampling: Resampling, outputs: Outputs
-) -> np.ndarray:
+def to_probabilities(logits: torch.Tensor, placement: Placement, outputs: Outputs) -> np.ndarray:
     """Probabilities float32 (segments, K, J, I): softmax without background, or sigmoid per region."""
-    export = Export(placement, resampling, outputs, probabilities=True)
+    export = Export(placement, outputs, probabilities=True)
     export.add(0, logits)
     return export.probabilities()
 
@@ -55,10 +51,10 @@ class Export:
     is below another one's minimum cannot. Both change no label.
     """
 
-    def __init__(self, placement: Placement, resampling: Resampling, outputs: Outputs, probabilities: bool = False):
+    def __init__(self, placement: Placement, outputs: Outputs, probabilities: bool = False):
         self._placement, self._outputs = placement, outputs
-        self._axes = [_Axis.of(axis, placement, resampling) for axis in range(3)]
-        self._prunes = resampling.kind == KEEP or (resampling.order <= 1 and resampling.order_z <= 1)
+        self._axes = placement.axes
+        self._prunes = all(axis.averages for axis in placement.axes)
         self._labels = np.zeros(placement.cropped, np.uint8 if max(outputs.values) < 256 else np.uint16)
         count = len(outputs.values) - (not outputs.regions)
         self._probabilities = np.zeros((count, *placement.cropped), np.float32) if probabilities else None
@@ -79,7 +75,7 @@ class Export:
         for start in range(self._done, ready, BLOCK_ROWS):
             self._export(start, min(start + BLOCK_ROWS, ready))
         self._done = ready
-        needed = min(there, int(rows.low[ready])) if ready < len(rows.low) else there
+        needed = min(there, int(rows.low[ready])) if ready < rows.length else there
         self._waiting = self._waiting[:, needed - self._first :].clone()
         self._first = needed
 
@@ -95,10 +91,10 @@ class Export:
         rows, columns, others = self._axes
         low, high = rows.inputs(start, stop)
         part = self._waiting[:, low - self._first : high - self._first]
-        for j in range(0, len(columns.low), BLOCK_COLUMNS):
-            j_stop = min(j + BLOCK_COLUMNS, len(columns.low))
-            for i in range(0, len(others.low), BLOCK_COLUMNS):
-                i_stop = min(i + BLOCK_COLUMNS, len(others.low))
+        for j in range(0, columns.length, BLOCK_COLUMNS):
+            j_stop = min(j + BLOCK_COLUMNS, columns.length)
+            for i in range(0, others.length, BLOCK_COLUMNS):
+                i_stop = min(i + BLOCK_COLUMNS, others.length)
                 block = part[:, :, slice(*columns.inputs(j, j_stop)), slice(*others.inputs(i, i_stop))]
                 self._export_block(block, (slice(start, stop), slice(j, j_stop), slice(i, i_stop)))
 
@@ -126,45 +122,6 @@ class Export:
         highest = flat.amax(1)
         matter = highest > 0 if self._outputs.regions else highest >= flat.amin(1).max()
         return matter.nonzero().flatten().tolist()
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """The way from the network's grid to the native one along one axis: a matrix, or None where they are the same.
-
-    ``low``, ``high``: per native voxel, which voxels of the network's grid it is made of (``high`` is the first after).
-    """
-
-    matrix: np.ndarray | None
-    low: np.ndarray
-    high: np.ndarray
-
-    @classmethod
-    def of(cls, axis: int, placement: Placement, resampling: Resampling) -> _Axis:
-        old, new = placement.prepared[axis], placement.cropped[axis]
-        if old == new or resampling.kind == KEEP:
-            return cls(None, np.arange(new), np.arange(1, new + 1))
-        apart = separate_axis(placement.new_spacing, placement.spacing, resampling.force_separate_z)
-        matrix = resize_matrix(old, new, resampling.order_z if axis == apart else resampling.order)
-        used = matrix != 0
-        low, high = used.argmax(1), old - used[:, ::-1].argmax(1)
-        return cls(matrix, np.minimum.accumulate(low[::-1])[::-1], np.maximum.accumulate(high))
-
-    def inputs(self, start: int, stop: int) -> tuple[int, int]:
-        """Which voxels of the network's grid the native voxels from ``start`` to ``stop`` are made of."""
-        return int(self.low[start]), int(self.high[stop - 1])
-
-    def apply(self, block: torch.Tensor, dim: int, place: slice) -> torch.Tensor:
-        import torch
-
-        if self.matrix is None:
-            return block
-        part = self.matrix[place, slice(*self.inputs(place.start, place.stop))]
-        matrix = torch.from_numpy(part).to(block.device, block.dtype)
-        if dim == block.ndim - 1:
-            return block @ matrix.T
-        flat = block.reshape(*block.shape[: dim + 1], -1)
-        return (matrix @ flat).reshape(*block.shape[:dim], len(matrix), *block.shape[dim + 1 :])
 
 
 def _largest(block: torch.Tensor, values: Sequence[int]) -> torch.Tensor:

@@ -20,10 +20,9 @@ from MedSegAICore.image import Image, LabelMap
 from MedSegAICore.orientation import Turn
 from MedSegAILib.inference.devices import choose_device, describe_device, require_torch
 from MedSegAILib.inference.export import Export
-from MedSegAILib.inference.preprocessing import preprocess
 from MedSegAILib.inference.provenance import describe_run
 from MedSegAILib.inference.tiling import stream_logits
-from MedSegAILib.models.folder import ModelFolder
+from MedSegAILib.models.model import Model
 
 Progress = Callable[[float, str], None]
 CancelCheck = Callable[[], bool]
@@ -58,7 +57,7 @@ class Predictor:
     """
 
     def __init__(
-        self, model: ModelFolder, device: str = "auto", *, mirroring: bool = False, folds: Sequence[str] | None = None
+        self, model: Model, device: str = "auto", *, mirroring: bool = False, folds: Sequence[str] | None = None
     ):
         require_torch()
         self.model, self.device = model, choose_device(device)
@@ -110,17 +109,17 @@ class Predictor:
         """To the orientation that the card asks for, else the one in which the plan's reader gives volumes."""
         own = image.grid.orientation
         wanted = self.model.card.input.orientation if self.model.card else None
-        return Turn.between(own, wanted or self.model.configuration.orientation or own)
+        return Turn.between(own, wanted or self.model.orientation or own)
 
     def _run(
         self, image: Image, probabilities: bool, progress: Progress | None, cancelled: CancelCheck | None
     ) -> Export:
         """Prepare the volume, and send its tiles through the networks and on to the volume's grid."""
-        configuration, outputs = self.model.configuration, self.model.outputs
-        array, placement = preprocess(image, configuration)
-        export = Export(placement, configuration.logits_resampling, outputs, probabilities)
+        outputs = self.model.outputs
+        array, placement = self.model.prepare(image)
+        export = Export(placement, outputs, probabilities)
         for first, rows in stream_logits(
-            self.networks, array, configuration.patch_size, outputs=len(outputs.values),
+            self.networks, array, self.model.tile, outputs=len(outputs.values),
             device=self.device, mirror_axes=self.mirror_axes, progress=progress, cancelled=cancelled,
         ):  # fmt: skip
             export.add(first, rows)
@@ -136,7 +135,7 @@ class Predictor:
                 raise
             shape, spacing, wanted = (
                 " x ".join(f"{n:g}" for n in numbers)
-                for numbers in (image.grid.shape, image.grid.spacing_kji, self.model.configuration.spacing)
+                for numbers in (image.grid.shape, image.grid.spacing_kji, self.model.spacing)
             )
             raise DeviceError(
                 f"{describe_device(self.device)} has not enough memory for this volume, {shape} voxels of {spacing} mm,"
@@ -152,15 +151,15 @@ class Predictor:
         return {
             "device": describe_device(self.device),
             "precision": "mixed float16" if self.device.type == "cuda" else "float32",
-            "configuration": self.model.configuration.name,
-            "tile": list(self.model.configuration.patch_size),
+            "configuration": self.model.configuration_name,
+            "tile": list(self.model.tile),
             "tile_overlap": 0.5,
             "folds": list(self.folds),
             "mirror_axes": list(self.mirror_axes),
         }
 
 
-def check_input(image: Image, model: ModelFolder):
+def check_input(image: Image, model: Model):
     """Raises InputError if no network could make sense of this volume, whatever the model is for."""
     wanted = model.channel_names
     if image.channels != len(wanted):
@@ -168,7 +167,7 @@ def check_input(image: Image, model: ModelFolder):
             f"The model {model.id} needs {len(wanted)} channel(s) ({', '.join(wanted)}), but the volume has "
             f"{image.channels}."
         )
-    if model.configuration.dimensions == 3 and image.grid.shape[0] == 1:
+    if len(model.tile) == 3 and image.grid.shape[0] == 1:
         raise InputError(
             f"The volume is a single slice ({image.grid.shape[1]} x {image.grid.shape[2]}), but the model {model.id} "
             "is three-dimensional. Load the whole series."
@@ -191,7 +190,7 @@ def check_input(image: Image, model: ModelFolder):
             )
 
 
-def segment_image(image: Image, model: ModelFolder, **options: Any) -> Result:
+def segment_image(image: Image, model: Model, **options: Any) -> Result:
     """Segment one volume with a model that is loaded for it; options of Predictor and of Predictor.segment."""
     known = {name: options.pop(name) for name in ("device", "mirroring", "folds") if name in options}
     return Predictor(model, **known).segment(image, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import ndimage
 
 from MedSegAICore.errors import InputError
 from MedSegAICore.image import Image
-from MedSegAILib.inference.resampling import new_shape, resize, separate_axis
+from MedSegAILib.inference.resampling import AxisMap, new_shape, resize, resize_matrix, separate_axis
 from MedSegAILib.models.plans import KEEP, Configuration, Resampling
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Placement:
 
     ``shape``: of the transposed volume. ``start``: first voxel of the crop. ``cropped``: its shape.
     ``prepared``: its shape after resampling. ``spacing``, ``new_spacing``: mm before and after resampling.
+    ``logits_resampling``: how what the network answers on the prepared grid gets back to the cropped one.
     """
 
     shape: tuple[int, int, int]
@@ -34,6 +36,19 @@ class Placement:
     new_spacing: tuple[float, float, float]
     transpose_forward: tuple[int, ...]
     transpose_backward: tuple[int, ...]
+    logits_resampling: Resampling
+
+    @cached_property
+    def axes(self) -> tuple[AxisMap, ...]:
+        """The way back from the prepared to the cropped grid along each axis."""
+        how = self.logits_resampling
+        apart = separate_axis(self.new_spacing, self.spacing, how.force_separate_z)
+        return tuple(
+            AxisMap.same(new)
+            if old == new or how.kind == KEEP
+            else AxisMap.of_matrix(resize_matrix(old, new, how.order_z if axis == apart else how.order))
+            for axis, (old, new) in enumerate(zip(self.prepared, self.cropped, strict=True))
+        )
 
     @property
     def crop(self) -> tuple[slice, ...]:
@@ -81,7 +96,7 @@ def preprocess(image: Image, configuration: Configuration) -> tuple[torch.Tensor
         )
     placement = Placement(
         nonzero.shape, tuple(part.start for part in crop), cropped, prepared, spacing, new_spacing,
-        forward, configuration.transpose_backward,
+        forward, configuration.transpose_backward, configuration.logits_resampling,
     )  # fmt: skip
     return resample(torch.from_numpy(array), prepared, spacing, new_spacing, resampling), placement
 

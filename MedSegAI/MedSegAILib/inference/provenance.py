@@ -16,12 +16,12 @@ from MedSegAICore import VERSION
 from MedSegAICore.image import Image
 
 if TYPE_CHECKING:
-    from MedSegAILib.models.folder import ModelFolder
+    from MedSegAILib.models.model import Model
 
 PACKAGES = ("torch", "numpy", "scipy", "SimpleITK")
 
 
-def describe_run(image: Image, model: ModelFolder, run: Mapping[str, Any]) -> dict[str, Any]:
+def describe_run(image: Image, model: Model, run: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON-able record of one segmentation.
 
     ``run``: device, precision, tile, folds and mirroring as used. Names no person: the input is known by the SHA-256 of

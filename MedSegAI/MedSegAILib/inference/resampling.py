@@ -8,6 +8,7 @@ GPU. The result equals skimage's to rounding, at a fraction of its time and memo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -84,3 +85,52 @@ def separate_axis(spacing: Sequence[float], new_spacing: Sequence[float], forced
 def new_shape(shape: Sequence[int], spacing: Sequence[float], new_spacing: Sequence[float]) -> tuple[int, ...]:
     """Voxels at the new spacing, rounded as nnU-Net does."""
     return tuple(round(s / n * extent) for s, n, extent in zip(spacing, new_spacing, shape, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class AxisMap:
+    """The way from one grid to another along one axis: a (new, old) matrix, or None where they are the same.
+
+    ``low``, ``high``: per new voxel, which old voxels it is made of (``high`` is the first after); both ascend.
+    """
+
+    matrix: np.ndarray | None
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def of_matrix(cls, matrix: np.ndarray) -> AxisMap:
+        used = matrix != 0
+        low, high = used.argmax(1), matrix.shape[1] - used[:, ::-1].argmax(1)
+        return cls(matrix, np.minimum.accumulate(low[::-1])[::-1], np.maximum.accumulate(high))
+
+    @classmethod
+    def same(cls, length: int) -> AxisMap:
+        return cls(None, np.arange(length), np.arange(1, length + 1))
+
+    @property
+    def length(self) -> int:
+        """Voxels of the new grid."""
+        return len(self.low)
+
+    @property
+    def averages(self) -> bool:
+        """Whether new values lie between the old ones that they are made of, as those of linear interpolation do."""
+        return self.matrix is None or bool((self.matrix >= 0).all())
+
+    def inputs(self, start: int, stop: int) -> tuple[int, int]:
+        """Which old voxels the new voxels from ``start`` to ``stop`` are made of."""
+        return int(self.low[start]), int(self.high[stop - 1])
+
+    def apply(self, block: torch.Tensor, dim: int, place: slice) -> torch.Tensor:
+        """The new voxels ``place`` along ``dim`` of a block that holds exactly their inputs."""
+        import torch
+
+        if self.matrix is None:
+            return block
+        part = self.matrix[place, slice(*self.inputs(place.start, place.stop))]
+        matrix = torch.from_numpy(part).to(block.device, block.dtype)
+        if dim == block.ndim - 1:
+            return block @ matrix.T
+        flat = block.reshape(*block.shape[: dim + 1], -1)
+        return (matrix @ flat).reshape(*block.shape[:dim], len(matrix), *block.shape[dim + 1 :])

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MedSegAICore.errors import ModelError
-from MedSegAICore.image import Label
+from MedSegAICore.image import Image, Label
 from MedSegAILib.inference.export import Outputs
 from MedSegAILib.inference.postprocessing import Postprocessing
+from MedSegAILib.inference.preprocessing import Placement, preprocess
 from MedSegAILib.models import card as model_card
 from MedSegAILib.models.architecture import build_network
 from MedSegAILib.models.card import ModelCard
 from MedSegAILib.models.checkpoint import load_checkpoint
 from MedSegAILib.models.dataset import identifiers, names_by_value, read_channels, read_labels, read_outputs
+from MedSegAILib.models.model import Model
 from MedSegAILib.models.plans import Configuration
 from MedSegAILib.models.schema import check, damaged, read_json
 
@@ -53,7 +55,7 @@ NNUNET_POSTPROCESSING = {
 
 
 @dataclass(frozen=True)
-class ModelFolder:
+class ModelFolder(Model):
     """An opened model; nothing of its weights is loaded yet.
 
     >>> model = ModelFolder.open("Dataset004_Hippocampus/nnUNetTrainer__nnUNetPlans__3d_fullres")
@@ -92,20 +94,30 @@ class ModelFolder:
         return model
 
     @property
-    def id(self) -> str:
-        """The card's id, else the name of the data set folder or of the folder itself."""
-        if self.card:
-            return self.card.id
+    def _id_without_card(self) -> str:
+        """The name of the data set folder or of the folder itself."""
         parent = self.path.parent.name
         return parent if re.match(r"Dataset\d{3}_", parent) else self.path.name
 
     @property
-    def version(self) -> str:
-        return self.card.version if self.card else "unknown"
+    def format(self) -> str:
+        return "nnU-Net v2"
 
     @property
-    def title(self) -> str:
-        return self.card.title if self.card else self.id
+    def configuration_name(self) -> str:
+        return self.configuration.name
+
+    @property
+    def tile(self) -> tuple[int, ...]:
+        return self.configuration.patch_size
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        return self.configuration.spacing
+
+    @property
+    def orientation(self) -> str | None:
+        return self.configuration.orientation
 
     @cached_property
     def channel_names(self) -> tuple[str, ...]:
@@ -206,6 +218,9 @@ class ModelFolder:
                     f"{name} of model {self.id} was changed or damaged: its SHA-256 is {found[:12]}…, but the card "
                     f"says {expected[:12]}…. Copy the model again."
                 )
+
+    def prepare(self, image: Image) -> tuple[torch.Tensor, Placement]:
+        return preprocess(image, self.configuration)
 
     def load_networks(
         self, device: torch.device | str, folds: Sequence[str] | None = None

@@ -14,9 +14,10 @@ from MedSegAILib.models.plans import SPLINE, Resampling
 LINEAR = Resampling(SPLINE, 1, 0, None)
 
 
-def placement(cropped, prepared, spacing=(1, 1, 1), start=(0, 0, 0), shape=None):
+def placement(cropped, prepared, spacing=(1, 1, 1), start=(0, 0, 0), shape=None, resampling=LINEAR):
     new_spacing = tuple(s * n / m for s, n, m in zip(spacing, cropped, prepared, strict=True))
-    return Placement(shape or cropped, start, cropped, prepared, spacing, new_spacing, (0, 1, 2), (0, 1, 2))
+    axes = (0, 1, 2)
+    return Placement(shape or cropped, start, cropped, prepared, spacing, new_spacing, axes, axes, resampling)
 
 
 def test_labels_are_the_largest_logit_on_the_native_grid():
@@ -24,7 +25,7 @@ def test_labels_are_the_largest_logit_on_the_native_grid():
     logits = torch.randn(4, 6, 7, 8)
     place = placement((9, 10, 11), (6, 7, 8))
     expected = resize(logits, (9, 10, 11), 1).argmax(0).numpy()
-    assert np.array_equal(to_labels(logits, place, LINEAR, Outputs((0, 1, 2, 3), False)), expected)
+    assert np.array_equal(to_labels(logits, place, Outputs((0, 1, 2, 3), False)), expected)
 
 
 @pytest.mark.parametrize(
@@ -34,15 +35,15 @@ def test_labels_are_the_largest_logit_on_the_native_grid():
 @pytest.mark.parametrize("regions", [False, True])
 def test_blocks_slabs_and_left_out_classes_change_nothing(monkeypatch, prepared, cropped, resampling, regions):
     torch.manual_seed(0)
-    logits, place = torch.randn(6, *prepared) * 3, placement(cropped, prepared, spacing=(4, 1, 1))
+    logits, place = torch.randn(6, *prepared) * 3, placement(cropped, prepared, (4, 1, 1), resampling=resampling)
     logits[2, 2:] -= 5  # so that some classes cannot win in some blocks
     outputs = Outputs((1, 2, 3, 4, 5, 6), True) if regions else Outputs((0, 1, 2, 3, 4, 5), False)
-    whole = Export(place, resampling, outputs, probabilities=True)  # with probabilities no class is left out
+    whole = Export(place, outputs, probabilities=True)  # with probabilities no class is left out
     whole.add(0, logits)
     monkeypatch.setattr(export, "BLOCK_ROWS", 2)
     monkeypatch.setattr(export, "BLOCK_COLUMNS", 3)
     for slab in (1, 3, prepared[0]):
-        parts = [Export(place, resampling, outputs, probabilities) for probabilities in (False, True)]
+        parts = [Export(place, outputs, probabilities) for probabilities in (False, True)]
         for part in parts:
             for first in range(0, prepared[0], slab):
                 part.add(first, logits[:, first : first + slab])
@@ -53,31 +54,31 @@ def test_blocks_slabs_and_left_out_classes_change_nothing(monkeypatch, prepared,
 def test_probabilities_agree_with_the_labels_and_leave_room_for_background():
     torch.manual_seed(1)
     logits, place = torch.randn(3, 4, 5, 6), placement((4, 5, 6), (4, 5, 6))
-    probabilities = to_probabilities(logits, place, LINEAR, Outputs((0, 1, 2), False))
+    probabilities = to_probabilities(logits, place, Outputs((0, 1, 2), False))
     background = 1 - probabilities.sum(0)
-    labels = to_labels(logits, place, LINEAR, Outputs((0, 1, 2), False))
+    labels = to_labels(logits, place, Outputs((0, 1, 2), False))
     assert np.array_equal(np.concatenate([background[None], probabilities]).argmax(0), labels)
 
 
 def test_regions_are_painted_in_their_order():
     logits = torch.tensor([[1.0, 1.0, -1.0, -1.0], [-1.0, 1.0, 1.0, -1.0]]).reshape(2, 4, 1, 1)
     place = placement((4, 1, 1), (4, 1, 1))
-    assert to_labels(logits, place, LINEAR, Outputs((5, 7), True)).ravel().tolist() == [5, 7, 7, 0]
-    probabilities = to_probabilities(logits, place, LINEAR, Outputs((5, 7), True))
+    assert to_labels(logits, place, Outputs((5, 7), True)).ravel().tolist() == [5, 7, 7, 0]
+    probabilities = to_probabilities(logits, place, Outputs((5, 7), True))
     assert probabilities[0].ravel() == pytest.approx(1 / (1 + np.exp([-1, -1, 1, 1])))
 
 
 def test_outside_the_crop_is_background():
     logits = torch.stack([torch.zeros(2, 2, 2), torch.ones(2, 2, 2)])
     place = placement((2, 2, 2), (2, 2, 2), start=(1, 0, 2), shape=(4, 3, 5))
-    labels = to_labels(logits, place, LINEAR, Outputs((0, 1), False))
+    labels = to_labels(logits, place, Outputs((0, 1), False))
     assert labels.sum() == 8
     assert labels[1:3, 0:2, 2:4].all()
 
 
 def test_values_beyond_255_need_two_bytes():
     place = placement((1, 1, 1), (1, 1, 1))
-    labels = to_labels(torch.tensor([1.0]).reshape(1, 1, 1, 1), place, LINEAR, Outputs((300,), True))
+    labels = to_labels(torch.tensor([1.0]).reshape(1, 1, 1, 1), place, Outputs((300,), True))
     assert labels.dtype == np.uint16
     assert labels.item() == 300
 

@@ -11,10 +11,10 @@ from MedSegAICore.errors import Cancelled, DeviceError, InputError, ModelError, 
 from MedSegAICore.grid import Grid
 from MedSegAICore.image import Image
 from MedSegAICore.orientation import Turn
-from MedSegAILib.inference import prediction
 from MedSegAILib.inference.devices import choose_device, describe_device, try_convolution
 from MedSegAILib.inference.prediction import Predictor, segment_image
 from MedSegAILib.inference.provenance import geometry_hash
+from MedSegAILib.models import folder
 from MedSegAILib.models.folder import ModelFolder
 
 OBLIQUE = np.array([[0.9, 0.2, 0.1, -20], [-0.25, 1.1, 0.2, 30], [0.05, -0.3, 1.4, 5], [0, 0, 0, 1]])
@@ -200,7 +200,7 @@ def test_too_little_memory_is_one_sentence_that_names_size_and_spacing(predictor
     def fail(*_):
         raise reason
 
-    monkeypatch.setattr(prediction, "preprocess", fail)
+    monkeypatch.setattr(folder, "preprocess", fail)
     with pytest.raises(DeviceError, match=r"not enough memory.*20 x 30 x 26 voxels of 1000 x 1000 x 1000 mm.*spacing"):
         predictor.segment(volume(matrix=np.diag([1000.0, 1000, 1000, 1])))
 
@@ -209,6 +209,6 @@ def test_other_failures_are_not_taken_for_a_lack_of_memory(predictor, monkeypatc
     def fail(*_):
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr(prediction, "preprocess", fail)
+    monkeypatch.setattr(folder, "preprocess", fail)
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         predictor.segment(volume())

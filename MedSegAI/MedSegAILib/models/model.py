@@ -1,0 +1,114 @@
+"""What running a model needs of it, whatever format it is stored in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from MedSegAICore.image import Image, Label
+
+if TYPE_CHECKING:
+    import torch
+
+    from MedSegAILib.inference.export import Outputs
+    from MedSegAILib.inference.postprocessing import Postprocessing
+    from MedSegAILib.inference.preprocessing import Placement
+    from MedSegAILib.models.card import ModelCard
+
+
+class Model(ABC):
+    """An opened model; nothing of its weights is loaded yet.
+
+    ``path``: its folder or file. ``card``: its model card, if it has one. ``folds``: names of the networks whose
+    answers are averaged.
+    """
+
+    path: Path
+    card: ModelCard | None
+    folds: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        """The card's id, else a name made from the path."""
+        return self.card.id if self.card else self._id_without_card
+
+    @property
+    def version(self) -> str:
+        return self.card.version if self.card else "unknown"
+
+    @property
+    def title(self) -> str:
+        return self.card.title if self.card else self.id
+
+    @property
+    @abstractmethod
+    def _id_without_card(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def format(self) -> str:
+        """For people: the program or format that the model comes from, e.g. ``nnU-Net v2``."""
+
+    @property
+    @abstractmethod
+    def configuration_name(self) -> str:
+        """For provenance: which of the model's variants runs, e.g. ``3d_fullres``."""
+
+    @property
+    @abstractmethod
+    def channel_names(self) -> tuple[str, ...]:
+        """What the input's channels are, in their order."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> tuple[Label, ...]:
+        """The segments that the model makes."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> Outputs:
+        """What the network's channels mean."""
+
+    @property
+    @abstractmethod
+    def postprocessing(self) -> Postprocessing:
+        """What is done with the labels in the end."""
+
+    @property
+    @abstractmethod
+    def tile(self) -> tuple[int, ...]:
+        """Extent of what the network sees at once, in the order of the prepared array: three, or (J, I) if 2D."""
+
+    @property
+    @abstractmethod
+    def spacing(self) -> tuple[float, ...]:
+        """Of the grid on which the network works, in mm, in the order of the prepared array."""
+
+    @property
+    @abstractmethod
+    def orientation(self) -> str | None:
+        """To which a volume is turned before ``prepare``, unless the card says another; None leaves it as stored."""
+
+    @property
+    @abstractmethod
+    def checksum(self) -> str:
+        """One SHA-256 over everything that results depend on."""
+
+    @abstractmethod
+    def prepare(self, image: Image) -> tuple[torch.Tensor, Placement]:
+        """What the networks see, float32 (channels, *prepared) on the CPU, and the way back to the image's grid.
+
+        Raises InputError if nothing can be made of the image.
+        """
+
+    @abstractmethod
+    def load_networks(
+        self, device: torch.device | str, folds: Sequence[str] | None = None
+    ) -> tuple[list[torch.nn.Module], tuple[int, ...]]:
+        """The networks of the folds (all by default), ready to predict, and the axes they may be mirrored along.
+
+        A network takes (batch, channels, *tile) and answers logits (batch, outputs, *tile).
+        Raises ModelError if the weights are missing, changed or do not fit.
+        """
