@@ -49,15 +49,18 @@ class Export:
     Logits on the native grid exist for one small block at a time, and of the classes only for those that can win
     somewhere in it: linear interpolation stays between the extremes of what it interpolates, so a class whose maximum
     is below another one's minimum cannot. Both change no label.
+
+    ``probabilities``, ``uncertainty``: keep these too; for the latter the rows have a last channel with it.
     """
 
-    def __init__(self, placement: Placement, outputs: Outputs, probabilities: bool = False):
+    def __init__(self, placement: Placement, outputs: Outputs, probabilities: bool = False, uncertainty: bool = False):
         self._placement, self._outputs = placement, outputs
         self._axes = placement.axes
         self._prunes = all(axis.averages for axis in placement.axes)
         self._labels = np.zeros(placement.cropped, np.uint8 if max(outputs.values) < 256 else np.uint16)
         count = len(outputs.values) - (not outputs.regions)
         self._probabilities = np.zeros((count, *placement.cropped), np.float32) if probabilities else None
+        self._uncertainty = np.zeros(placement.cropped, np.float32) if uncertainty else None
         self._waiting: torch.Tensor | None = None
         self._first = self._done = 0  # of the waiting rows; native rows that are finished
 
@@ -87,6 +90,10 @@ class Export:
         """Probabilities (segments, K, J, I) float32, 0 outside the cropped region."""
         return self._placement.restore(self._probabilities)
 
+    def uncertainty(self) -> np.ndarray:
+        """Uncertainty (K, J, I) float32, 0 outside the cropped region."""
+        return self._placement.restore(self._uncertainty)
+
     def _export(self, start: int, stop: int):
         rows, columns, others = self._axes
         low, high = rows.inputs(start, stop)
@@ -100,6 +107,9 @@ class Export:
 
     def _export_block(self, block: torch.Tensor, place: tuple[slice, slice, slice]):
         values = self._outputs.values
+        if self._uncertainty is not None:
+            self._uncertainty[place] = self._interpolate(block[-1:], place)[0].cpu().numpy()
+            block = block[:-1]
         if self._probabilities is None and self._prunes:
             possible = self._possible(block)
             values = [values[channel] for channel in possible]
@@ -107,14 +117,18 @@ class Export:
                 self._labels[place] = values[0] if values else 0
                 return
             block = block[possible]
-        block = block.float()
-        for axis in (2, 1, 0):
-            block = self._axes[axis].apply(block, axis + 1, place[axis])
+        block = self._interpolate(block, place)
         labels = (_paint_regions if self._outputs.regions else _largest)(block, values)
         self._labels[place] = labels.cpu().numpy()
         if self._probabilities is not None:
             probabilities = block.sigmoid() if self._outputs.regions else block.softmax(0)[1:]
             self._probabilities[(slice(None), *place)] = probabilities.cpu().numpy()
+
+    def _interpolate(self, block: torch.Tensor, place: tuple[slice, slice, slice]) -> torch.Tensor:
+        block = block.float()
+        for axis in (2, 1, 0):
+            block = self._axes[axis].apply(block, axis + 1, place[axis])
+        return block
 
     def _possible(self, block: torch.Tensor) -> list[int]:
         """The channels that can matter somewhere in the block, ascending."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from itertools import combinations, product
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from MedSegAICore.errors import Cancelled, ModelError
 
 if TYPE_CHECKING:
     import torch
+
+    from MedSegAILib.inference.uncertainty import Entropy
 
 OVERLAP_STEP = 0.5  # tiles advance by half their size
 GAUSSIAN_SIGMA = 1 / 8  # of the tile
@@ -62,14 +65,22 @@ def stream_logits(
     *,
     outputs: int,
     device: torch.device,
+    step: float = OVERLAP_STEP,
+    precision: str | None = None,
     mirror_axes: Sequence[int] = (),
+    entropy: Entropy | None = None,
+    sums_device: torch.device | None = None,
     progress: Callable[[float, str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Mean logits of all networks over a prepared volume (channels, K, J, I), as soon as no later tile changes them.
 
     ``tile``: three extents, or two for a network that sees single slices (J, I).
+    ``step``: how far tiles advance, in tiles. ``precision``: float32, float16 or bfloat16, in which the network's
+    convolutions are computed; None takes float16 on CUDA and float32 elsewhere.
     ``mirror_axes``: axes of the tile along which predictions of mirrored tiles are averaged too.
+    ``entropy``: adds one more channel, how uncertain the networks and their mirrored answers are together.
+    ``sums_device``: where the tiles are added up, if not on the networks' device.
     ``progress(fraction, message)`` is called after every tile; if ``cancelled()`` is true, Cancelled is raised.
     Yields (first row along K, logits (outputs, rows, J, I) float32 on the device), row after row without gaps. Only as
     many rows as a tile is deep are held at any time, never the logits of the whole volume.
@@ -77,11 +88,12 @@ def stream_logits(
     """
     tile = tuple(int(n) for n in tile)
     padded, inner = _pad(array, tile if len(tile) == 3 else (1, *tile))
-    starts = tile_starts(padded.shape[-len(tile) :], tile)
+    starts = tile_starts(padded.shape[-len(tile) :], tile, step)
     if len(tile) == 2:
         starts.insert(0, list(range(0, padded.shape[1], SLICES_AT_ONCE)))
     extent = tile if len(tile) == 3 else (SLICES_AT_ONCE, *tile)
-    sums = _RollingSum(outputs, padded.shape[1:], extent[0], tile, len(networks), device)
+    channels = outputs + (entropy is not None)
+    sums = _RollingSum(channels, padded.shape[1:], extent[0], tile, len(networks), sums_device or device)
     done, count = 0, len(networks) * math.prod(map(len, starts))
     for row in starts[0]:
         yield from _inside(sums.finish(row), inner)
@@ -93,10 +105,13 @@ def stream_logits(
             for network in networks:
                 if cancelled and cancelled():
                     raise Cancelled
-                sums.add(place, _answer(network, piece, len(tile) == 2, mirror_axes))
+                logits = _answer(network, piece, len(tile) == 2, mirror_axes, precision, entropy)
+                sums.add(place, logits.to(sums_device or device))
                 done += 1
                 if progress:
                     progress(done / count, f"tile {done} of {count}")
+            if entropy is not None:
+                sums.add(place, entropy.take(len(tile) == 2).to(sums_device or device), times=len(networks))
     yield from _inside(sums.finish(padded.shape[1]), inner)
 
 
@@ -125,15 +140,19 @@ class _RollingSum:
         part += self._weights
         self._most_weight = max(self._most_weight, float(part.max()))
 
-    def add(self, place: Sequence[slice], logits: torch.Tensor):
-        """Add the logits (outputs, K, J, I) of one network for one tile."""
+    def add(self, place: Sequence[slice], logits: torch.Tensor, times: int = 0):
+        """Add the logits (outputs, K, J, I) of one network for one tile.
+
+        ``times``: 0 for logits; else they are one value that stands for so many networks, and go to the last channel.
+        """
         import torch
 
         self._largest = max(self._largest, _largest(logits))
         if self._sum.element_size() == 2 and self._largest * self._most_weight * self._networks > HALF_LIMIT:
             self._sum, self._norm = self._sum.float(), self._norm.float()
         with torch.inference_mode():  # in which the logits were made, so they can be changed in place
-            self._sum[(slice(None), *self._part(place))] += logits.mul_(self._float_weights)
+            channels = slice(-1, None) if times else slice(0, len(logits))
+            self._sum[(channels, *self._part(place))] += logits.mul_(self._float_weights).mul_(times or 1)
 
     def finish(self, row: int) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield the mean logits of all rows before ``row``, a few at a time, and move the window there."""
@@ -165,15 +184,32 @@ def _inside(
             yield low - inner[0].start, rows[:, low - first : high - first, inner[1], inner[2]]
 
 
-def _answer(network: torch.nn.Module, piece: torch.Tensor, slices: bool, mirror_axes: Sequence[int]) -> torch.Tensor:
+def _answer(
+    network: torch.nn.Module,
+    piece: torch.Tensor,
+    slices: bool,
+    mirror_axes: Sequence[int],
+    precision: str | None,
+    entropy: Entropy | None,
+) -> torch.Tensor:
     """Logits (outputs, K, J, I) of one network for one tile (channels, K, J, I)."""
     import torch
 
     # Slices of a 2D network are the batch; a 3D tile is a batch of one.
     batch = piece.transpose(0, 1) if slices else piece.unsqueeze(0)
-    with torch.inference_mode(), torch.autocast(piece.device.type, enabled=piece.device.type == "cuda"):
-        logits = _mirrored(network, batch, mirror_axes)
+    kind = piece.device.type
+    precision = precision or ("float16" if kind == "cuda" else "float32")
+    with torch.inference_mode(), _computing_in(precision, kind):
+        logits = _mirrored(network, batch, mirror_axes, entropy)
     return logits.transpose(0, 1) if slices else logits[0]
+
+
+def _computing_in(precision: str, device_type: str):
+    import torch
+
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device_type, dtype=getattr(torch, precision))
 
 
 def _largest(logits: torch.Tensor) -> float:
@@ -188,12 +224,17 @@ def _largest(logits: torch.Tensor) -> float:
     return largest
 
 
-def _mirrored(network: torch.nn.Module, batch: torch.Tensor, mirror_axes: Sequence[int]) -> torch.Tensor:
+def _mirrored(
+    network: torch.nn.Module, batch: torch.Tensor, mirror_axes: Sequence[int], entropy: Entropy | None
+) -> torch.Tensor:
     """Float32 logits, averaged over all combinations of mirrored axes."""
     flips = [[axis + 2 for axis in axes] for n in range(len(mirror_axes) + 1) for axes in combinations(mirror_axes, n)]
-    logits = network(batch).float()
-    for axes in flips[1:]:
-        logits += network(batch.flip(axes)).flip(axes).float()
+    logits = None
+    for axes in flips:
+        answer = network(batch.flip(axes)).flip(axes).float() if axes else network(batch).float()
+        if entropy is not None:
+            entropy.add(answer)
+        logits = answer if logits is None else logits.add_(answer)
     return logits / len(flips)
 
 
