@@ -57,7 +57,8 @@ class SegmentationLogic:
         roiNode=None,
         outputSegmentationNode=None,
         device: str = "auto",
-        mirroring: bool = False,
+        quality: str = "standard",
+        mirroring: bool | None = None,
         strict: bool = False,
         progress: Callable[[float, str], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
@@ -69,6 +70,7 @@ class SegmentationLogic:
         ``roiNode``: a markups ROI; only the voxels in it are shown to the model, as if the volume had been cropped, and
         nothing is found outside. None takes the whole volume.
         ``outputSegmentationNode``: gets the segments beside those it has; None makes a new node.
+        ``quality``: fast, standard or best. ``mirroring``: overrides what the quality says about mirrored copies.
         ``strict``: refuse a volume that differs from what the model card asks for, instead of warning.
         ``progress(fraction, message)`` and ``cancelled()`` are called between tiles.
         Warnings are logged and kept with the node: ``warnings(node)``.
@@ -83,7 +85,7 @@ class SegmentationLogic:
         if outputSegmentationNode is not None:
             mrml.check_target(outputSegmentationNode, nodes[0])  # before minutes of work
         captured = _Captured([*nodes, *([outputSegmentationNode] if outputSegmentationNode is not None else [])])
-        predictor = self._warmPredictor(self._model(model), device, mirroring)
+        predictor = self._warmPredictor(self._model(model), device, quality, mirroring)
         shown = image if box is None else image.crop(box)
         result = predictor.segment(shown, strict=strict, progress=progress, cancelled=cancelled)
         captured.check()
@@ -131,14 +133,14 @@ class SegmentationLogic:
 
         return model if isinstance(model, ModelFolder) else self._library().find(model)
 
-    def _warmPredictor(self, model: ModelFolder, device: str, mirroring: bool):
+    def _warmPredictor(self, model: ModelFolder, device: str, quality: str, mirroring: bool | None):
         from MedSegAILib.inference.prediction import Predictor
 
         files = [model.checkpoint_path(fold) for fold in model.folds]
-        settings = (tuple((str(file), file.stat().st_mtime_ns) for file in files), device, mirroring)
+        settings = (tuple((str(file), file.stat().st_mtime_ns) for file in files), device, quality, mirroring)
         if self._predictorSettings != settings:
             self._predictor, self._predictorSettings = None, ()  # frees the memory before the next networks need it
-            self._predictor = Predictor(model, device=device, mirroring=mirroring)
+            self._predictor = Predictor(model, device=device, quality=quality, mirroring=mirroring)
             self._predictorSettings = settings
         return self._predictor
 

@@ -201,7 +201,7 @@ def predict_with_nnunet(model: Path, images: list[Path], mirroring: bool) -> np.
 def compare(model: Path, images: list[Path], mirroring: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Labels of nnU-Net and ours. ``load_state_dict`` is strict in both programs, so the weights fit both ways."""
     theirs = predict_with_nnunet(model, images, mirroring)
-    predictor = Predictor(ModelFolder.open(model), "cpu", mirroring=mirroring)
+    predictor = Predictor(ModelFolder.open(model), "cpu", quality="best", mirroring=mirroring)
     return theirs, predictor.segment(stack_channels([read_image(image) for image in images])).label_map.array
 
 

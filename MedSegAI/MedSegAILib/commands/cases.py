@@ -16,7 +16,7 @@ from MedSegAILib.models.card import ModelCard
 from MedSegAILib.models.series_selection import choose_series
 
 CHANNEL_NUMBER = re.compile(r"(.+)_(\d{4})")  # nnU-Net's name of a channel's file: case_0000
-RESULT_ENDINGS = (".seg.nrrd", "_probabilities.nrrd")  # of earlier runs into the same folder
+RESULT_ENDINGS = (".seg.nrrd", "_probabilities.nrrd", "_uncertainty.nrrd")  # of earlier runs into the same folder
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,9 @@ def add_parser(subparsers):
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError if the sample is not there; DependencyError if the picture cannot be drawn."""
     samples = _samples()
-    command = argparse.Namespace(
-        inputs=[sample["image"] for sample in samples], model=MODEL, output=arguments.output, format="seg.nrrd",
-        device=arguments.device, folds=None, mirroring=False, probabilities=False, strict=False, overwrite=True,
-        json=False,
-    )  # fmt: skip
+    inputs = [str(sample["image"]) for sample in samples]
+    options = ["--model", MODEL, "--output", str(arguments.output), "--device", arguments.device, "--overwrite"]
+    command = segment.parse([*inputs, *options])
     reports = segment.run_cases(command)
     print(f"{'case':<18}{'segment':<26}{'volume':>10}{'reference':>11}{'Dice':>8}{'time':>8}")
     for sample, report in zip(samples, reports, strict=True):

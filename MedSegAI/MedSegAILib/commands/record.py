@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from MedSegAILib.inference.prediction import Result
 
 EDITED = "It was changed after it was written and is left as it is."
+MAPS = ("probabilities", "uncertainty")  # further results: <name>_<kind>.nrrd
 STAGED = ".staged-"  # begins the names of files that are not complete yet
 
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """Where the results of a case go: ``<name>.<format>``, ``<name>.json``, ``<name>_probabilities.nrrd``."""
+    """Where the results of a case go: ``<name>.<format>``, ``<name>.json``, and ``<name>_<kind>.nrrd`` for MAPS."""
 
     folder: Path
     name: str
@@ -72,21 +73,21 @@ class CaseFiles:
         The segmentation gets it last: until then the case is not finished, whenever the program dies.
         Raises OutputError; then nothing new of this case is left, and what was there before stays.
         """
-        probabilities = self.folder / f"{self.name}_probabilities.nrrd"
-        staged = {path: self.folder / f"{STAGED}{path.name}" for path in (probabilities, self.record, self.output)}
+        maps = {self.folder / f"{self.name}_{kind}.nrrd": getattr(result, kind) for kind in MAPS}
+        maps = {path: image for path, image in maps.items() if image is not None}
+        staged = {path: self.folder / f"{STAGED}{path.name}" for path in (*maps, self.record, self.output)}
         try:
             if self.format == "seg.nrrd":
                 write_segmentation(staged[self.output], result.label_map, {PROVENANCE: json.dumps(result.provenance)})
             else:
                 write_label_nifti(staged[self.output], result.label_map)
-            if result.probabilities is not None:
-                write_image(staged[probabilities], result.probabilities)
+            for path, image in maps.items():
+                write_image(staged[path], image)
             write_json(staged[self.record], self._describe(result, request, warnings, _sha256(staged[self.output])))
             # An earlier output beside the new record would look like somebody's corrections of it.
             self.output.unlink(missing_ok=True)
             for final, temporary in staged.items():
-                if final != probabilities or result.probabilities is not None:
-                    os.replace(temporary, final)
+                os.replace(temporary, final)
         except OutputError as error:
             raise OutputError(str(error).replace(STAGED, "")) from error
         except OSError as error:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from MedSegAILib.commands.cases import Case, find_cases
 from MedSegAILib.commands.record import CaseFiles
 from MedSegAILib.commands.status import DONE, SOME_FAILED
 from MedSegAILib.commands.terminal import ProgressLine, say
+from MedSegAILib.inference.quality import QUALITIES, STANDARD
 
 if TYPE_CHECKING:
     from MedSegAILib.inference.prediction import Predictor
@@ -59,14 +62,26 @@ def add_parser(subparsers):
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="default: %(default)s")
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (default: %(default)s)")
     parser.add_argument("--folds", nargs="+", metavar="N", help="folds to average (default: all of the model)")
+    parser.add_argument("--quality", choices=tuple(QUALITIES), default=STANDARD, help="how much accuracy is given up "
+                        "for time: best is what nnU-Net does (default: %(default)s)")  # fmt: skip
     parser.add_argument(
-        "--mirroring", action="store_true", help="average over mirrored copies where the model allows it"
-    )
+        "--mirroring", action=argparse.BooleanOptionalAction, help="average over mirrored copies where the model "
+        "allows it, or not (default: as the quality says)"
+    )  # fmt: skip
     parser.add_argument("--probabilities", action="store_true", help="also write <case>_probabilities.nrrd")
+    parser.add_argument("--uncertainty", action="store_true", help="also write <case>_uncertainty.nrrd: the entropy, 0 "
+                        "to 1, of the folds' and mirrored answers together")  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="refuse volumes that differ from the model card")
     parser.add_argument("--overwrite", action="store_true", help="segment finished cases again")
     parser.add_argument("--json", action="store_true", help="print one JSON list of all cases to standard output")
     parser.set_defaults(run=run)
+
+
+def parse(options: Sequence[str]) -> argparse.Namespace:
+    """The arguments of this command, for another one that uses it."""
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    return parser.parse_args(["segment", *options])
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -81,13 +96,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def run_cases(arguments: argparse.Namespace) -> list[Report]:
     """Segment every case, with a line for each on standard error."""
+    from MedSegAILib.inference.devices import describe_device
     from MedSegAILib.inference.prediction import Predictor
     from MedSegAILib.models.library import ModelLibrary
 
     model = ModelLibrary().find(arguments.model)
-    predictor = Predictor(model, arguments.device, mirroring=arguments.mirroring, folds=arguments.folds)
+    predictor = Predictor(
+        model, arguments.device, quality=arguments.quality, mirroring=arguments.mirroring, folds=arguments.folds
+    )
     cases = find_cases(arguments.inputs, len(model.channel_names), model.card, say)
     _make_folder(arguments.output)
+    say(f"{model.title} on {describe_device(predictor.device)}, {predictor.settings}.")
     reports: list[Report] = []
     try:
         for number, case in enumerate(cases, start=1):
@@ -113,7 +132,11 @@ def _run_case(case: Case, predictor: Predictor, arguments: argparse.Namespace, p
         if files.output.exists() and not arguments.overwrite:
             say(f"{case.name}: the result of an earlier run, with another input or other settings, is replaced.")
         result = predictor.segment(
-            image, probabilities=arguments.probabilities, strict=arguments.strict, progress=progress
+            image,
+            probabilities=arguments.probabilities,
+            uncertainty=arguments.uncertainty,
+            strict=arguments.strict,
+            progress=progress,
         )
         warnings = [*image.meta.get("warnings", ()), *result.warnings]
         files.write(result, request, warnings)
@@ -135,8 +158,8 @@ def _fingerprint(image: Image, predictor: Predictor, arguments: argparse.Namespa
     from MedSegAILib.inference.provenance import geometry_hash, voxels_hash
 
     parts = [
-        voxels_hash(image), geometry_hash(image), predictor.model.checksum, predictor.folds, predictor.mirror_axes,
-        arguments.probabilities,
+        voxels_hash(image), geometry_hash(image), predictor.model.checksum, predictor.folds,
+        dataclasses.asdict(predictor.settings), arguments.probabilities, arguments.uncertainty,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from functools import cache
 from typing import TYPE_CHECKING
 
 from MedSegAICore.errors import DependencyError, DeviceError
@@ -47,6 +48,28 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("Device mps was asked for, but it exists on Apple computers only. Choose auto or cpu.")
     return device
+
+
+def full_precision(device: torch.device) -> str:
+    """The precision in which nnU-Net computes on such a device."""
+    return "float16" if device.type == "cuda" else "float32"
+
+
+def reduced_precision(device: torch.device) -> str:
+    """The fastest precision that is good enough for labels; on a CPU bfloat16, where the processor is fast with it."""
+    return "bfloat16" if device.type == "cpu" and _is_fast_with_bfloat16() else full_precision(device)
+
+
+@cache
+def _is_fast_with_bfloat16() -> bool:
+    """Whether the processor has instructions for it (then it is several times faster; without them it is slower).
+
+    Timing a layer instead would choose now this and now that on a busy machine, and results would not be repeatable.
+    """
+    torch = require_torch()
+    # Private, but the only place where torch says it; a torch without them computes in float32.
+    checks = [getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")]
+    return any(check is not None and check() for check in checks)
 
 
 def describe_device(device: torch.device) -> str:

@@ -86,13 +86,13 @@ class Export:
         """Label values (K, J, I) of the volume, 0 outside the cropped region, once all rows were added."""
         return self._placement.restore(self._labels)
 
-    def probabilities(self) -> np.ndarray:
-        """Probabilities (segments, K, J, I) float32, 0 outside the cropped region."""
-        return self._placement.restore(self._probabilities)
+    def probabilities(self) -> np.ndarray | None:
+        """Probabilities (segments, K, J, I) float32, 0 outside the cropped region; None if they were not asked for."""
+        return self._placement.restore(self._probabilities) if self._probabilities is not None else None
 
-    def uncertainty(self) -> np.ndarray:
-        """Uncertainty (K, J, I) float32, 0 outside the cropped region."""
-        return self._placement.restore(self._uncertainty)
+    def uncertainty(self) -> np.ndarray | None:
+        """Uncertainty (1, K, J, I) float32, 0 outside the cropped region; None if it was not asked for."""
+        return self._placement.restore(self._uncertainty[None]) if self._uncertainty is not None else None
 
     def _export(self, start: int, stop: int):
         rows, columns, others = self._axes

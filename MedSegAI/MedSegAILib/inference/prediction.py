@@ -7,42 +7,49 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from MedSegAICore.errors import DeviceError, InputError, ProtocolError
+from MedSegAICore.grid import Grid
 from MedSegAICore.image import Image, LabelMap
 from MedSegAICore.orientation import Turn
-from MedSegAILib.inference.devices import choose_device, describe_device, require_torch
+from MedSegAILib.inference.devices import choose_device, describe_device, full_precision, require_torch
 from MedSegAILib.inference.export import Export
+from MedSegAILib.inference.fallback import Attempt, attempts, ran_out_of_memory
 from MedSegAILib.inference.provenance import describe_run
+from MedSegAILib.inference.quality import STANDARD, Settings
 from MedSegAILib.inference.tiling import stream_logits
+from MedSegAILib.inference.uncertainty import Entropy
 from MedSegAILib.models.model import Model
+
+if TYPE_CHECKING:
+    import torch
 
 Progress = Callable[[float, str], None]
 CancelCheck = Callable[[], bool]
 
 # The sum of the squares of so many voxels as a volume can have still fits into float32.
 MAX_INTENSITY = 1e12
-# How torch, which has an exception of its own for CUDA only, says that memory ran out.
-OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 @dataclass(frozen=True)
 class Result:
     """A segmentation and how it came about.
 
-    ``label_map`` and ``probabilities`` (one channel per segment, or None) lie on the input's grid. ``warnings`` are
-    sentences for the user; ``provenance`` is a JSON-able record; ``seconds`` is the time of this call.
+    ``label_map``, ``probabilities`` (one channel per segment, or None) and ``uncertainty`` (one channel, 0 to 1: see
+    ``Entropy``, or None) lie on the input's grid. ``warnings`` are sentences for the user; ``provenance`` is a
+    JSON-able record; ``seconds`` is the time of this call.
     """
 
     label_map: LabelMap
     probabilities: Image | None
+    uncertainty: Image | None
     provenance: dict[str, Any]
     warnings: list[str]
     seconds: float
@@ -51,19 +58,26 @@ class Result:
 class Predictor:
     """Keeps the networks of one model loaded and segments one volume after the other.
 
-    ``device``: auto, cuda, cuda:1, mps or cpu. ``mirroring``: average over mirrored copies along the axes that the
-    model's training allows (8 times slower for three axes). ``folds``: which to average; None takes all.
-    Raises ModelError or DeviceError.
+    ``device``: auto, cuda, cuda:1, mps or cpu. ``quality``: fast, standard or best. ``mirroring``: average over
+    mirrored copies along the axes that the model's training allows (8 times slower for three axes); None leaves it to
+    the quality. ``folds``: which to average; None takes all.
+    Raises InputError (no such quality), ModelError or DeviceError.
     """
 
     def __init__(
-        self, model: Model, device: str = "auto", *, mirroring: bool = False, folds: Sequence[str] | None = None
+        self,
+        model: Model,
+        device: str = "auto",
+        *,
+        quality: str = STANDARD,
+        mirroring: bool | None = None,
+        folds: Sequence[str] | None = None,
     ):
         require_torch()
         self.model, self.device = model, choose_device(device)
         self.folds = tuple(str(fold) for fold in folds or model.folds)
         self.networks, allowed = model.load_networks(self.device, self.folds)
-        self.mirror_axes = allowed if mirroring else ()
+        self.settings = Settings.of(quality, self.device, allowed, mirroring)
         self.warnings = []
         if mirroring and not allowed:
             self.warnings.append("Mirroring was asked for, but the model was trained without it; nothing is mirrored.")
@@ -77,6 +91,7 @@ class Predictor:
         image: Image,
         *,
         probabilities: bool = False,
+        uncertainty: bool = False,
         strict: bool = False,
         progress: Progress | None = None,
         cancelled: CancelCheck | None = None,
@@ -84,6 +99,7 @@ class Predictor:
         """Segment one volume.
 
         ``strict``: refuse a volume that differs from what the model card asks for, instead of warning.
+        If memory runs out, less demanding ways are tried one after the other; the result's warnings name them.
         Raises InputError for a volume that cannot be segmented, ProtocolError if ``strict``, Cancelled, DeviceError.
         """
         started = time.perf_counter()
@@ -93,17 +109,25 @@ class Predictor:
             raise ProtocolError(f"The volume is not what the model was made for. {' '.join(differences)}")
         turn = self._turn(image)
         turned = replace(image, array=turn.array(image.array), grid=turn.grid(image.grid))
-        maps = None
-        with self._enough_memory(image):
-            export = self._run(turned, probabilities, progress, cancelled)
-            labels = self.model.postprocessing.apply(export.labels())
-            if probabilities:
-                maps = turn.inverse.array(export.probabilities())
-                maps = Image(np.ascontiguousarray(maps), image.grid, {"channels": [s.id for s in self.model.labels]})
-        label_map = LabelMap(np.ascontiguousarray(turn.inverse.array(labels)), image.grid, self.model.labels)
-        warnings = [*self.warnings, *differences, *self._empty_segments(label_map)]
-        provenance = describe_run(image, self.model, self._description())
-        return Result(label_map, maps, provenance, warnings, time.perf_counter() - started)
+        try:
+            export, attempt, changes = self._run(turned, probabilities, uncertainty, progress, cancelled)
+            label_map, maps, unsure = self._turned_back(turn.inverse, export, image.grid)
+        except MemoryError as error:
+            raise self._too_large(image) from error
+        warnings = [*self.warnings, *differences, *changes, *self._empty_segments(label_map)]
+        provenance = describe_run(image, self.model, self._description(attempt))
+        return Result(label_map, maps, unsure, provenance, warnings, time.perf_counter() - started)
+
+    def _turned_back(self, back: Turn, export: Export, grid: Grid) -> tuple[LabelMap, Image | None, Image | None]:
+        """Labels after postprocessing, probabilities and uncertainty, on the grid of the input."""
+
+        def image(array: np.ndarray | None, meta: dict[str, Any]) -> Image | None:
+            return Image(np.ascontiguousarray(back.array(array)), grid, meta) if array is not None else None
+
+        labels = back.array(self.model.postprocessing.apply(export.labels()))
+        label_map = LabelMap(np.ascontiguousarray(labels), grid, self.model.labels)
+        names = [segment.id for segment in self.model.labels]
+        return label_map, image(export.probabilities(), {"channels": names}), image(export.uncertainty(), {})
 
     def _turn(self, image: Image) -> Turn:
         """To the orientation that the card asks for, else the one in which the plan's reader gives volumes."""
@@ -112,50 +136,74 @@ class Predictor:
         return Turn.between(own, wanted or self.model.orientation or own)
 
     def _run(
-        self, image: Image, probabilities: bool, progress: Progress | None, cancelled: CancelCheck | None
-    ) -> Export:
-        """Prepare the volume, and send its tiles through the networks and on to the volume's grid."""
+        self,
+        image: Image,
+        probabilities: bool,
+        uncertainty: bool,
+        progress: Progress | None,
+        cancelled: CancelCheck | None,
+    ) -> tuple[Export, Attempt, list[str]]:
+        """Prepare the volume, and send its tiles through the networks and on to the volume's grid.
+
+        Also returns what worked in the end, and a sentence for each thing that was changed because memory ran out.
+        """
+        changes: list[str] = []
+        for attempt in attempts(self.device, self.model.tile, self.model.tile_multiple):
+            if attempt.change:
+                changes.append(f"{describe_device(self.device)} had not enough memory: {attempt.change}.")
+                _release_memory(self.device)
+            try:
+                return self._run_once(attempt, image, probabilities, uncertainty, progress, cancelled), attempt, changes
+            except (MemoryError, RuntimeError) as error:
+                if not ran_out_of_memory(error):
+                    raise
+        raise self._too_large(image)
+
+    def _run_once(self, attempt, image, probabilities, uncertainty, progress, cancelled) -> Export:
         outputs = self.model.outputs
-        array, placement = self.model.prepare(image)
-        export = Export(placement, outputs, probabilities)
+        array, placement = self.model.prepare(image, body_only=self.settings.body_only)
+        export = Export(placement, outputs, probabilities, uncertainty)
+        for network in self.networks:
+            network.to(attempt.device)
         for first, rows in stream_logits(
-            self.networks, array, self.model.tile, outputs=len(outputs.values),
-            device=self.device, mirror_axes=self.mirror_axes, progress=progress, cancelled=cancelled,
+            self.networks, array, attempt.tile, outputs=len(outputs.values), device=attempt.device,
+            step=self.settings.step, precision=self._precision(attempt), mirror_axes=self.settings.mirror_axes,
+            entropy=Entropy(outputs.regions) if uncertainty else None, sums_device=attempt.sums_device,
+            progress=progress, cancelled=cancelled,
         ):  # fmt: skip
             export.add(first, rows)
         return export
 
-    @contextmanager
-    def _enough_memory(self, image: Image) -> Iterator[None]:
-        """Turns a lack of memory into a DeviceError that says how large the volume is."""
-        try:
-            yield
-        except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not any(text in str(error).lower() for text in OUT_OF_MEMORY):
-                raise
-            shape, spacing, wanted = (
-                " x ".join(f"{n:g}" for n in numbers)
-                for numbers in (image.grid.shape, image.grid.spacing_kji, self.model.spacing)
-            )
-            raise DeviceError(
-                f"{describe_device(self.device)} has not enough memory for this volume, {shape} voxels of {spacing} mm,"
-                f" at the model's spacing, {wanted} mm. Crop the volume, check its spacing or choose another device."
-            ) from error
+    def _precision(self, attempt: Attempt) -> str:
+        """On another device than the chosen one, what is usual there."""
+        return self.settings.precision if attempt.device == self.device else full_precision(attempt.device)
+
+    def _too_large(self, image: Image) -> DeviceError:
+        shape, spacing, wanted = (
+            " x ".join(f"{n:g}" for n in numbers)
+            for numbers in (image.grid.shape, image.grid.spacing_kji, self.model.spacing)
+        )
+        return DeviceError(
+            f"{describe_device(self.device)} has not enough memory for this volume, {shape} voxels of {spacing} mm,"
+            f" at the model's spacing, {wanted} mm. Crop the volume, check its spacing or choose another device."
+        )
 
     @staticmethod
     def _empty_segments(label_map: LabelMap) -> list[str]:
         volumes = label_map.volumes_ml()
         return [f"Nothing was found of {s.name}." for s in label_map.labels if volumes[s.id] == 0]
 
-    def _description(self) -> dict[str, Any]:
+    def _description(self, attempt: Attempt) -> dict[str, Any]:
         return {
-            "device": describe_device(self.device),
-            "precision": "mixed float16" if self.device.type == "cuda" else "float32",
+            "device": describe_device(attempt.device),
+            "quality": self.settings.quality,
+            "precision": self._precision(attempt),
             "configuration": self.model.configuration_name,
-            "tile": list(self.model.tile),
-            "tile_overlap": 0.5,
+            "tile": list(attempt.tile),
+            "tile_overlap": 1 - self.settings.step,
+            "body_only": self.settings.body_only,
             "folds": list(self.folds),
-            "mirror_axes": list(self.mirror_axes),
+            "mirror_axes": list(self.settings.mirror_axes),
         }
 
 
@@ -190,7 +238,16 @@ def check_input(image: Image, model: Model):
             )
 
 
+def _release_memory(device: torch.device):
+    """Give what the failed attempt held back to the device; the frames that held it are gone by now."""
+    import torch
+
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def segment_image(image: Image, model: Model, **options: Any) -> Result:
     """Segment one volume with a model that is loaded for it; options of Predictor and of Predictor.segment."""
-    known = {name: options.pop(name) for name in ("device", "mirroring", "folds") if name in options}
+    known = {name: options.pop(name) for name in ("device", "quality", "mirroring", "folds") if name in options}
     return Predictor(model, **known).segment(image, **options)

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from MedSegAICore.errors import InputError
 from MedSegAICore.image import Image
+from MedSegAILib.inference.body import body_box
 from MedSegAILib.inference.resampling import AxisMap, new_shape, resize, resize_matrix, separate_axis
 from MedSegAILib.models.plans import KEEP, Configuration, Resampling
 
@@ -62,9 +63,12 @@ class Placement:
         return full.transpose(*range(lead), *(lead + axis for axis in self.transpose_backward))
 
 
-def preprocess(image: Image, configuration: Configuration) -> tuple[torch.Tensor, Placement]:
+def preprocess(
+    image: Image, configuration: Configuration, *, body_only: bool = False
+) -> tuple[torch.Tensor, Placement]:
     """Prepare a volume for the network: float32 (channels, *prepared) on the CPU, and how to get back.
 
+    ``body_only``: after normalization, cut off the air around the body.
     Raises InputError if the volume is zero everywhere.
     """
     import torch
@@ -84,6 +88,10 @@ def preprocess(image: Image, configuration: Configuration) -> tuple[torch.Tensor
         inside = ndimage.binary_fill_holes(nonzero[crop])
     for channel in range(len(array)):
         array[channel] = _normalize(array[channel], channel, configuration, inside)
+    if body_only:
+        body = body_box(array, spacing)
+        array = np.ascontiguousarray(array[(slice(None), *body)])
+        crop = tuple(slice(c.start + b.start, c.start + b.stop) for c, b in zip(crop, body, strict=True))
     # A 2D plan names the in-plane spacing only: slices stay where they are.
     new_spacing = (spacing[0], *configuration.spacing) if configuration.dimensions == 2 else configuration.spacing
     resampling = configuration.data_resampling

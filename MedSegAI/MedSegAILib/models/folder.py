@@ -18,7 +18,7 @@ from MedSegAILib.inference.export import Outputs
 from MedSegAILib.inference.postprocessing import Postprocessing
 from MedSegAILib.inference.preprocessing import Placement, preprocess
 from MedSegAILib.models import card as model_card
-from MedSegAILib.models.architecture import build_network
+from MedSegAILib.models.architecture import Architecture, build_network
 from MedSegAILib.models.card import ModelCard
 from MedSegAILib.models.checkpoint import load_checkpoint
 from MedSegAILib.models.dataset import identifiers, names_by_value, read_channels, read_labels, read_outputs
@@ -110,6 +110,10 @@ class ModelFolder(Model):
     @property
     def tile(self) -> tuple[int, ...]:
         return self.configuration.patch_size
+
+    @property
+    def tile_multiple(self) -> tuple[int, ...]:
+        return Architecture.read(self.configuration.architecture).multiple
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -219,8 +223,8 @@ class ModelFolder(Model):
                     f"says {expected[:12]}…. Copy the model again."
                 )
 
-    def prepare(self, image: Image) -> tuple[torch.Tensor, Placement]:
-        return preprocess(image, self.configuration)
+    def prepare(self, image: Image, *, body_only: bool = False) -> tuple[torch.Tensor, Placement]:
+        return preprocess(image, self.configuration, body_only=body_only)
 
     def load_networks(
         self, device: torch.device | str, folds: Sequence[str] | None = None

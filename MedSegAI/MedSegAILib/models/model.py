@@ -82,6 +82,11 @@ class Model(ABC):
         """Extent of what the network sees at once, in the order of the prepared array: three, or (J, I) if 2D."""
 
     @property
+    def tile_multiple(self) -> tuple[int, ...] | None:
+        """What a smaller tile's extents must be multiples of; None if the model takes tiles of this size only."""
+        return None
+
+    @property
     @abstractmethod
     def spacing(self) -> tuple[float, ...]:
         """Of the grid on which the network works, in mm, in the order of the prepared array."""
@@ -97,9 +102,10 @@ class Model(ABC):
         """One SHA-256 over everything that results depend on."""
 
     @abstractmethod
-    def prepare(self, image: Image) -> tuple[torch.Tensor, Placement]:
+    def prepare(self, image: Image, *, body_only: bool = False) -> tuple[torch.Tensor, Placement]:
         """What the networks see, float32 (channels, *prepared) on the CPU, and the way back to the image's grid.
 
+        ``body_only``: leave out the air around the body, if the format allows it; intensities stay what they were.
         Raises InputError if nothing can be made of the image.
         """
 

@@ -103,7 +103,9 @@ def train(
     trainer.run(report, cancelled)
     if validation_ids:
         report(1.0, f"measuring fold {fold} on its {len(validation_ids)} validation cases")
-        predictor = Predictor(ModelFolder.open(output), settings.device, folds=[str(fold)])
+        predictor = Predictor(
+            ModelFolder.open(output), settings.device, quality="best", mirroring=False, folds=[str(fold)]
+        )
         scores = evaluate(predictor, dataset.select(validation_ids).cases)
         write_evaluation(output / f"fold_{fold}", "validation", scores)
     return ModelFolder.open(output)
@@ -123,7 +125,7 @@ def measure_on_held_out(
     if not ids:
         raise TrainingError(f"No case of {output.name} was held out, so there is nothing to test it on.")
     cases = open_dataset(dataset_folder, labels=labels, channel_names=channel_names).select(ids).cases
-    scores = evaluate(Predictor(ModelFolder.open(output), device), cases, progress)
+    scores = evaluate(Predictor(ModelFolder.open(output), device, quality="best", mirroring=False), cases, progress)
     return write_evaluation(output, "test", scores)
 
 

@@ -20,7 +20,7 @@ def result(value=1):
     array = np.zeros(GRID.shape, np.uint8)
     array[:value] = 1
     probabilities = Image(np.zeros((1, *GRID.shape), np.float32), GRID, {})
-    return Result(LabelMap(array, GRID, (Label(1, "part", "Part"),)), probabilities, {"model": {}}, [], 0.1)
+    return Result(LabelMap(array, GRID, (Label(1, "part", "Part"),)), probabilities, None, {"model": {}}, [], 0.1)
 
 
 def names(folder):
