@@ -55,6 +55,10 @@ def _block_means(channel: np.ndarray, steps: Sequence[int]) -> np.ndarray:
 
 def _threshold(values: np.ndarray) -> float:
     """Halfway between the median of what Otsu's threshold calls dark and that threshold."""
+    # A few voxels that outshine all others, as many MR volumes have them, would push the threshold up.
+    values = values.clip(*np.percentile(values, (1, 99)))
+    if values.min() == values.max():
+        return float(values.flat[0])
     counts, edges = np.histogram(values, BINS)
     centers = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)
