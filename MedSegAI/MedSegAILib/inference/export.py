@@ -47,8 +47,9 @@ class Export:
     """Turns rows of logits into labels on the volume's grid as soon as they are there, and forgets them.
 
     Logits on the native grid exist for one small block at a time, and of the classes only for those that can win
-    somewhere in it: linear interpolation stays between the extremes of what it interpolates, so a class whose maximum
-    is below another one's minimum cannot. Both change no label.
+    somewhere in it. That changes no label: the largest of several logits is at least any mean of them, and linear
+    interpolation keeps the order of two channels. So a class that nowhere exceeds the mean of those classes that win at
+    some voxel of the network's grid wins nowhere between the voxels either.
 
     ``probabilities``, ``uncertainty``: keep these too; for the latter the rows have a last channel with it.
     """
@@ -61,26 +62,26 @@ class Export:
         count = len(outputs.values) - (not outputs.regions)
         self._probabilities = np.zeros((count, *placement.cropped), np.float32) if probabilities else None
         self._uncertainty = np.zeros(placement.cropped, np.float32) if uncertainty else None
-        self._waiting: torch.Tensor | None = None
-        self._first = self._done = 0  # of the waiting rows; native rows that are finished
+        self._waiting: list[_Rows] = []
+        self._done = 0  # native rows that are finished
 
-    def add(self, first: int, logits: torch.Tensor):
-        """Take rows (outputs, rows, J, I) of the network's grid, beginning with row ``first``, in ascending order."""
-        import torch
+    def add(self, first: int, sums: torch.Tensor, weights: torch.Tensor | None = None):
+        """Take rows of the network's grid, beginning with row ``first``, in ascending order and without gaps.
 
-        if self._waiting is None:
-            self._waiting, self._first = logits, first
-        else:
-            self._waiting = torch.cat([self._waiting, logits], dim=1)
-        rows = self._axes[0]
-        there = self._first + self._waiting.shape[1]
+        ``sums`` (outputs, rows, J, I): the logits, multiplied by ``weights`` (rows, J, I) if they are given. Neither is
+        read after the return, unless another call may need it: that part is copied.
+        """
+        self._waiting.append(_Rows(first, sums, weights))
+        rows, there = self._axes[0], first + sums.shape[1]
         ready = int(np.searchsorted(rows.high, there, side="right"))
         for start in range(self._done, ready, BLOCK_ROWS):
             self._export(start, min(start + BLOCK_ROWS, ready))
         self._done = ready
-        needed = min(there, int(rows.low[ready])) if ready < rows.length else there
-        self._waiting = self._waiting[:, needed - self._first :].clone()
-        self._first = needed
+        needed = int(rows.low[ready]) if ready < rows.length else there
+        last = self._waiting.pop()
+        self._waiting = [kept for old in self._waiting if (kept := old.between(needed, there))]
+        if kept := last.between(needed, there):
+            self._waiting.append(kept.copy())
 
     def labels(self) -> np.ndarray:
         """Label values (K, J, I) of the volume, 0 outside the cropped region, once all rows were added."""
@@ -96,46 +97,95 @@ class Export:
 
     def _export(self, start: int, stop: int):
         rows, columns, others = self._axes
-        low, high = rows.inputs(start, stop)
-        part = self._waiting[:, low - self._first : high - self._first]
+        slab = [part for kept in self._waiting if (part := kept.between(*rows.inputs(start, stop)))]
         for j in range(0, columns.length, BLOCK_COLUMNS):
             j_stop = min(j + BLOCK_COLUMNS, columns.length)
             for i in range(0, others.length, BLOCK_COLUMNS):
                 i_stop = min(i + BLOCK_COLUMNS, others.length)
-                block = part[:, :, slice(*columns.inputs(j, j_stop)), slice(*others.inputs(i, i_stop))]
-                self._export_block(block, (slice(start, stop), slice(j, j_stop), slice(i, i_stop)))
+                inputs = (slice(*columns.inputs(j, j_stop)), slice(*others.inputs(i, i_stop)))
+                place = (slice(start, stop), slice(j, j_stop), slice(i, i_stop))
+                self._export_block(_Rows.block(slab, inputs), place)
 
-    def _export_block(self, block: torch.Tensor, place: tuple[slice, slice, slice]):
+    def _export_block(self, block: _Rows, place: tuple[slice, slice, slice]):
         values = self._outputs.values
         if self._uncertainty is not None:
-            self._uncertainty[place] = self._interpolate(block[-1:], place)[0].cpu().numpy()
-            block = block[:-1]
+            self._uncertainty[place] = self._interpolate(block.only([-1]), place)[0].cpu().numpy()
+            block = block.only(slice(-1))
         if self._probabilities is None and self._prunes:
-            possible = self._possible(block)
+            possible = _positive(block.sums) if self._outputs.regions else _possible(block.sums)
             values = [values[channel] for channel in possible]
             if len(possible) == (not self._outputs.regions):  # one label, or no region
                 self._labels[place] = values[0] if values else 0
                 return
-            block = block[possible]
-        block = self._interpolate(block, place)
-        labels = (_paint_regions if self._outputs.regions else _largest)(block, values)
+            block = block.only(possible)
+        logits = self._interpolate(block, place)
+        labels = (_paint_regions if self._outputs.regions else _largest)(logits, values)
         self._labels[place] = labels.cpu().numpy()
         if self._probabilities is not None:
-            probabilities = block.sigmoid() if self._outputs.regions else block.softmax(0)[1:]
+            probabilities = logits.sigmoid() if self._outputs.regions else logits.softmax(0)[1:]
             self._probabilities[(slice(None), *place)] = probabilities.cpu().numpy()
 
-    def _interpolate(self, block: torch.Tensor, place: tuple[slice, slice, slice]) -> torch.Tensor:
-        block = block.float()
+    def _interpolate(self, block: _Rows, place: tuple[slice, slice, slice]) -> torch.Tensor:
+        logits = block.logits()
         for axis in (2, 1, 0):
-            block = self._axes[axis].apply(block, axis + 1, place[axis])
-        return block
+            logits = self._axes[axis].apply(logits, axis + 1, place[axis])
+        return logits
 
-    def _possible(self, block: torch.Tensor) -> list[int]:
-        """The channels that can matter somewhere in the block, ascending."""
-        flat = block.flatten(1)
-        highest = flat.amax(1)
-        matter = highest > 0 if self._outputs.regions else highest >= flat.amin(1).max()
-        return matter.nonzero().flatten().tolist()
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of the network's grid from row ``first`` on: sums of logits (outputs, rows, J, I) and their weights."""
+
+    first: int
+    sums: torch.Tensor
+    weights: torch.Tensor | None
+
+    def between(self, low: int, high: int) -> _Rows | None:
+        """Those of the rows from ``low`` to before ``high`` that are here; a view."""
+        low, high = max(low, self.first), min(high, self.first + self.sums.shape[1])
+        if low >= high:
+            return None
+        part = slice(low - self.first, high - self.first)
+        return _Rows(low, self.sums[:, part], None if self.weights is None else self.weights[part])
+
+    def copy(self) -> _Rows:
+        return _Rows(self.first, self.sums.clone(), None if self.weights is None else self.weights.clone())
+
+    @classmethod
+    def block(cls, parts: Sequence[_Rows], columns: tuple[slice, slice]) -> _Rows:
+        """A block of rows that follow each other, in one piece of memory."""
+        import torch
+
+        sums = torch.cat([part.sums[(slice(None), slice(None), *columns)] for part in parts], dim=1)
+        if parts[0].weights is None:
+            return cls(parts[0].first, sums, None)
+        return cls(parts[0].first, sums, torch.cat([part.weights[(slice(None), *columns)] for part in parts]))
+
+    def only(self, channels: Sequence[int] | slice) -> _Rows:
+        return _Rows(self.first, self.sums[channels], self.weights)
+
+    def logits(self) -> torch.Tensor:
+        logits = self.sums.float()
+        return logits if self.weights is None else logits / self.weights
+
+
+def _possible(block: torch.Tensor) -> list[int]:
+    """The channels of (channels, K, J, I) that can be the largest somewhere in or between the voxels, ascending."""
+    flat = block.flatten(1)
+    # A difference has the right sign in any precision; a comparison would take five times as long.
+    wins = (flat - flat.amax(0)).amax(1) == 0
+    winners = wins.nonzero().flatten()
+    if 1 < len(winners) < len(flat):
+        mean = flat[winners].float().mean(0)
+        bound = mean - mean.abs() * 2**-10 - 2**-24  # so that it is not above the mean after rounding to half precision
+        wins |= (flat - bound.to(flat.dtype)).amax(1) > 0
+        winners = wins.nonzero().flatten()
+    return winners.tolist()
+
+
+def _positive(block: torch.Tensor) -> list[int]:
+    """The regions that are present somewhere: their logit is above 0."""
+    return (block.flatten(1).amax(1) > 0).nonzero().flatten().tolist()
 
 
 def _largest(block: torch.Tensor, values: Sequence[int]) -> torch.Tensor:
@@ -143,7 +193,7 @@ def _largest(block: torch.Tensor, values: Sequence[int]) -> torch.Tensor:
     import torch
 
     best = block[0].clone()
-    labels = torch.full(best.shape, values[0], dtype=torch.int32, device=block.device)
+    labels = torch.full(best.shape, values[0], dtype=_dtype(values), device=block.device)
     for channel, value in zip(block[1:], values[1:], strict=True):
         labels.masked_fill_(channel > best, value)
         torch.maximum(best, channel, out=best)
@@ -154,7 +204,13 @@ def _paint_regions(block: torch.Tensor, values: Sequence[int]) -> torch.Tensor:
     """Regions written one over the other; a probability above 0.5 is a logit above 0."""
     import torch
 
-    labels = torch.zeros(block.shape[1:], dtype=torch.int32, device=block.device)
+    labels = torch.zeros(block.shape[1:], dtype=_dtype(values), device=block.device)
     for channel, value in zip(block, values, strict=True):
         labels.masked_fill_(channel > 0, value)
     return labels
+
+
+def _dtype(values: Sequence[int]) -> torch.dtype:
+    import torch
+
+    return torch.uint8 if max(values) < 256 else torch.int32

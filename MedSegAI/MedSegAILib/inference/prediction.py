@@ -19,6 +19,7 @@ from MedSegAICore.errors import DeviceError, InputError, ProtocolError
 from MedSegAICore.grid import Grid
 from MedSegAICore.image import Image, LabelMap
 from MedSegAICore.orientation import Turn
+from MedSegAILib.inference.allocator import kept_memory
 from MedSegAILib.inference.devices import choose_device, describe_device, full_precision, require_torch
 from MedSegAILib.inference.export import Export
 from MedSegAILib.inference.fallback import Attempt, attempts, ran_out_of_memory
@@ -110,7 +111,8 @@ class Predictor:
         turn = self._turn(image)
         turned = replace(image, array=turn.array(image.array), grid=turn.grid(image.grid))
         try:
-            export, attempt, changes = self._run(turned, probabilities, uncertainty, progress, cancelled)
+            with kept_memory():
+                export, attempt, changes = self._run(turned, probabilities, uncertainty, progress, cancelled)
             label_map, maps, unsure = self._turned_back(turn.inverse, export, image.grid)
         except MemoryError as error:
             raise self._too_large(image) from error
@@ -165,13 +167,13 @@ class Predictor:
         export = Export(placement, outputs, probabilities, uncertainty)
         for network in self.networks:
             network.to(attempt.device)
-        for first, rows in stream_logits(
+        for finished in stream_logits(
             self.networks, array, attempt.tile, outputs=len(outputs.values), device=attempt.device,
             step=self.settings.step, precision=self._precision(attempt), mirror_axes=self.settings.mirror_axes,
             entropy=Entropy(outputs.regions) if uncertainty else None, sums_device=attempt.sums_device,
             progress=progress, cancelled=cancelled,
         ):  # fmt: skip
-            export.add(first, rows)
+            export.add(*finished)
         return export
 
     def _precision(self, attempt: Attempt) -> str:

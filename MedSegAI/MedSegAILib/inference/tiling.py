@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from functools import lru_cache
-from itertools import combinations, product
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
 from MedSegAICore.errors import Cancelled, ModelError
+from MedSegAILib.inference.forward import answer
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,7 @@ OVERLAP_STEP = 0.5  # tiles advance by half their size
 GAUSSIAN_SIGMA = 1 / 8  # of the tile
 GAUSSIAN_PEAK = 10.0
 SLICES_AT_ONCE = 8  # 2D networks see that many slices in one batch
-FINISHED_BYTES = 32 * 2**20  # of finished logits that are handed on at once
+ADDED_AT_ONCE = 2**18  # logits: small enough to stay in the cache of a core between conversion and sum
 HALF_LIMIT = 65504 / 2  # largest number in half precision, with room for the rounding of sums
 
 
@@ -55,7 +55,8 @@ def predict_logits(
     """Mean logits (outputs, K, J, I) float32 of all networks over a whole volume: ``stream_logits``, put together."""
     import torch
 
-    return torch.cat([rows for _, rows in stream_logits(networks, array, tile, **options)], dim=1)
+    finished = stream_logits(networks, array, tile, **options)
+    return torch.cat([sums.float() / weights for _, sums, weights in finished], dim=1)
 
 
 def stream_logits(
@@ -72,7 +73,7 @@ def stream_logits(
     sums_device: torch.device | None = None,
     progress: Callable[[float, str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
-) -> Iterator[tuple[int, torch.Tensor]]:
+) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
     """Mean logits of all networks over a prepared volume (channels, K, J, I), as soon as no later tile changes them.
 
     ``tile``: three extents, or two for a network that sees single slices (J, I).
@@ -82,8 +83,10 @@ def stream_logits(
     ``entropy``: adds one more channel, how uncertain the networks and their mirrored answers are together.
     ``sums_device``: where the tiles are added up, if not on the networks' device.
     ``progress(fraction, message)`` is called after every tile; if ``cancelled()`` is true, Cancelled is raised.
-    Yields (first row along K, logits (outputs, rows, J, I) float32 on the device), row after row without gaps. Only as
-    many rows as a tile is deep are held at any time, never the logits of the whole volume.
+    Yields (first row along K, sums (outputs, rows, J, I), weights (rows, J, I) float32) on the device, row after row
+    without gaps; the logits are the sums divided by the weights. Most are never needed as such: the largest of a voxel
+    is the largest sum. Both are views that the next step overwrites. Only as many rows as a tile is deep are held at
+    any time, never the logits of the whole volume.
     Raises ModelError if a network answers with what is not a number.
     """
     tile = tuple(int(n) for n in tile)
@@ -105,7 +108,7 @@ def stream_logits(
             for network in networks:
                 if cancelled and cancelled():
                     raise Cancelled
-                logits = _answer(network, piece, len(tile) == 2, mirror_axes, precision, entropy)
+                logits = answer(network, piece, len(tile) == 2, mirror_axes, precision, entropy)
                 sums.add(place, logits.to(sums_device or device))
                 done += 1
                 if progress:
@@ -118,9 +121,9 @@ def stream_logits(
 class _RollingSum:
     """Weighted sums of logits for the rows that tiles can still change; the window moves along the first axis.
 
-    Half precision as in nnU-Net: half the memory, and the same rounding, so that the same model gives the same labels.
-    Its relative error is 2^-11 per addition; only in a tile's far corners, where the weights are smallest, and where no
-    other tile overlaps, are logits as coarse as whole numbers. Where half precision could overflow, float32 is used.
+    Half precision, as in nnU-Net: half the memory. A logit is rounded once, and a sum with every addition, each time by
+    at most 2^-11 of its amount; only in a tile's far corners, where the weights are smallest, and where no other tile
+    overlaps, are logits as coarse as whole numbers. Where half precision could overflow, float32 is used.
     """
 
     def __init__(self, outputs: int, shape: Sequence[int], depth: int, tile: tuple[int, ...], networks: int, device):
@@ -128,16 +131,16 @@ class _RollingSum:
 
         self._first, self._networks = 0, networks
         self._largest = self._most_weight = 0.0
-        self._weights = torch.from_numpy(gaussian_weights(tile)).to(device)
-        self._float_weights = self._weights.float()
+        weights = torch.from_numpy(gaussian_weights(tile)).to(device)
+        self._weights = weights.expand(-1 if weights.ndim == 3 else depth, *tile[-2:])
         window = (min(depth, shape[0]), *shape[1:])
         self._sum = torch.zeros((outputs, *window), device=device, dtype=torch.half)
-        self._norm = torch.zeros(window, device=device, dtype=torch.half)
+        self._norm = torch.zeros(window, device=device)
 
     def weigh(self, place: Sequence[slice]):
         """Count the weights of a tile, before the networks' logits are added."""
         part = self._norm[self._part(place)]
-        part += self._weights
+        part += self._weights[: len(part)]
         self._most_weight = max(self._most_weight, float(part.max()))
 
     def add(self, place: Sequence[slice], logits: torch.Tensor, times: int = 0):
@@ -149,18 +152,25 @@ class _RollingSum:
 
         self._largest = max(self._largest, _largest(logits))
         if self._sum.element_size() == 2 and self._largest * self._most_weight * self._networks > HALF_LIMIT:
-            self._sum, self._norm = self._sum.float(), self._norm.float()
-        with torch.inference_mode():  # in which the logits were made, so they can be changed in place
-            channels = slice(-1, None) if times else slice(0, len(logits))
-            self._sum[(channels, *self._part(place))] += logits.mul_(self._float_weights).mul_(times or 1)
+            self._sum = self._sum.float()
+        part = self._sum[(slice(-1, None) if times else slice(len(logits)), *self._part(place))]
+        weights = self._weights[: part.shape[1]].to(part.dtype)
+        with torch.inference_mode():
+            if part.device.type != "cpu":  # a few large steps keep a GPU busy
+                part.addcmul_(logits.to(part.dtype), weights, value=times or 1)
+                return
+            # A mixed sum (half += float) is slower than conversion and sum together, a sum of what left the cache too.
+            rows = max(1, ADDED_AT_ONCE // weights[0].numel())
+            for target, channel in zip(part, logits, strict=True):
+                for row in range(0, len(weights), rows):
+                    piece = slice(row, row + rows)
+                    target[piece].addcmul_(channel[piece].to(part.dtype), weights[piece], value=times or 1)
 
-    def finish(self, row: int) -> Iterator[tuple[int, torch.Tensor]]:
-        """Yield the mean logits of all rows before ``row``, a few at a time, and move the window there."""
+    def finish(self, row: int) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+        """Yield the sums and weights of all rows before ``row``, and move the window there."""
         count = row - self._first
-        step = max(1, FINISHED_BYTES // (4 * self._sum[:, 0].numel()))
-        for start in range(0, count, step):
-            rows = slice(start, min(start + step, count))
-            yield self._first + start, (self._sum[:, rows] / self._norm[rows]).float() / self._networks
+        if count:
+            yield self._first, self._sum[:, :count], self._norm[:count] * self._networks
         self._first = row
         left = self._norm.shape[0] - count
         for n in range(left):  # row by row: source and target overlap, and a copy would double the memory
@@ -175,41 +185,14 @@ class _RollingSum:
 
 
 def _inside(
-    finished: Iterator[tuple[int, torch.Tensor]], inner: tuple[slice, ...]
-) -> Iterator[tuple[int, torch.Tensor]]:
+    finished: Iterator[tuple[int, torch.Tensor, torch.Tensor]], inner: tuple[slice, ...]
+) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
     """Rows and their columns without the padding."""
-    for first, rows in finished:
-        low, high = max(first, inner[0].start), min(first + rows.shape[1], inner[0].stop)
+    for first, sums, weights in finished:
+        low, high = max(first, inner[0].start), min(first + len(weights), inner[0].stop)
         if low < high:
-            yield low - inner[0].start, rows[:, low - first : high - first, inner[1], inner[2]]
-
-
-def _answer(
-    network: torch.nn.Module,
-    piece: torch.Tensor,
-    slices: bool,
-    mirror_axes: Sequence[int],
-    precision: str | None,
-    entropy: Entropy | None,
-) -> torch.Tensor:
-    """Logits (outputs, K, J, I) of one network for one tile (channels, K, J, I)."""
-    import torch
-
-    # Slices of a 2D network are the batch; a 3D tile is a batch of one.
-    batch = piece.transpose(0, 1) if slices else piece.unsqueeze(0)
-    kind = piece.device.type
-    precision = precision or ("float16" if kind == "cuda" else "float32")
-    with torch.inference_mode(), _computing_in(precision, kind):
-        logits = _mirrored(network, batch, mirror_axes, entropy)
-    return logits.transpose(0, 1) if slices else logits[0]
-
-
-def _computing_in(precision: str, device_type: str):
-    import torch
-
-    if precision == "float32":
-        return nullcontext()
-    return torch.autocast(device_type, dtype=getattr(torch, precision))
+            part = (slice(low - first, high - first), *inner[1:])
+            yield low - inner[0].start, sums[(slice(None), *part)], weights[part]
 
 
 def _largest(logits: torch.Tensor) -> float:
@@ -224,18 +207,10 @@ def _largest(logits: torch.Tensor) -> float:
     return largest
 
 
-def _mirrored(
-    network: torch.nn.Module, batch: torch.Tensor, mirror_axes: Sequence[int], entropy: Entropy | None
-) -> torch.Tensor:
-    """Float32 logits, averaged over all combinations of mirrored axes."""
-    flips = [[axis + 2 for axis in axes] for n in range(len(mirror_axes) + 1) for axes in combinations(mirror_axes, n)]
-    logits = None
-    for axes in flips:
-        answer = network(batch.flip(axes)).flip(axes).float() if axes else network(batch).float()
-        if entropy is not None:
-            entropy.add(answer)
-        logits = answer if logits is None else logits.add_(answer)
-    return logits / len(flips)
+def padded_shape(shape: Sequence[int], tile: Sequence[int]) -> tuple[int, ...]:
+    """Extents (K, J, I) of a volume that was padded to at least one tile, of which a 2D network's is one slice deep."""
+    tile = tile if len(tile) == 3 else (1, *tile)
+    return tuple(max(size, width) for size, width in zip(shape, tile, strict=True))
 
 
 def _pad(array: torch.Tensor, tile: Sequence[int]) -> tuple[torch.Tensor, tuple[slice, ...]]:

@@ -51,6 +51,30 @@ def test_blocks_slabs_and_left_out_classes_change_nothing(monkeypatch, prepared,
         assert parts[1].probabilities() == pytest.approx(whole.probabilities(), abs=1e-6)
 
 
+def test_a_class_that_wins_only_between_voxels_is_not_left_out():
+    # Three native voxels per network voxel: the middle one lies halfway, where the first two classes are 0.
+    logits = torch.tensor([[-10.0, 10.0], [10.0, -10.0], [1.0, 1.0], [-1.0, -1.0]]).reshape(4, 1, 1, 2)
+    assert export._possible(logits) == [0, 1, 2]  # the mean of the winners is 0
+    assert export._possible(logits.half()) == [0, 1, 2]
+    labels = to_labels(logits, placement((1, 1, 3), (1, 1, 2)), Outputs((0, 1, 2, 3), False))
+    assert labels.ravel().tolist() == [1, 2, 0]
+
+
+def test_one_winner_leaves_all_others_out():
+    logits = torch.tensor([[3.0, 0.5], [2.0, -9.0], [2.5, 0.25]]).reshape(3, 1, 1, 2)
+    assert export._possible(logits) == [0]
+
+
+def test_weighted_sums_are_divided_before_they_are_interpolated():
+    logits, weights = torch.tensor([[1.0, -1.0], [-2.0, 4.0]]).reshape(2, 1, 1, 2), torch.tensor([[[1.0, 8.0]]])
+    place, outputs = placement((1, 1, 4), (1, 1, 2)), Outputs((0, 1), False)
+    expected = to_labels(logits, place, outputs)
+    taken = Export(place, outputs)
+    taken.add(0, (logits * weights).half(), weights)
+    # At a quarter and three quarters of the way: (0.5, -0.5) and (-0.5, 2.5)
+    assert expected.ravel().tolist() == taken.labels().ravel().tolist() == [0, 0, 1, 1]
+
+
 def test_probabilities_agree_with_the_labels_and_leave_room_for_background():
     torch.manual_seed(1)
     logits, place = torch.randn(3, 4, 5, 6), placement((4, 5, 6), (4, 5, 6))

@@ -62,7 +62,7 @@ def rows(networks, shape, tile, **options):
     parts = stream_logits(
         networks, array, tile, outputs=2, device=torch.device("cpu"), entropy=Entropy(False), **options
     )
-    return torch.cat([part for _, part in parts], dim=1)
+    return torch.cat([sums.float() / weights for _, sums, weights in parts], dim=1)
 
 
 def test_networks_that_disagree_are_uncertain_and_their_logits_stay_what_they_were():
