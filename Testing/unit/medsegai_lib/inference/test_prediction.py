@@ -197,7 +197,7 @@ def test_intensities_of_millions_are_segmented_like_their_small_copy(predictor):
     [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")],
 )
 def test_too_little_memory_is_one_sentence_that_names_size_and_spacing(predictor, monkeypatch, reason):
-    def fail(*_):
+    def fail(*_, **__):
         raise reason
 
     monkeypatch.setattr(folder, "preprocess", fail)
@@ -206,7 +206,7 @@ def test_too_little_memory_is_one_sentence_that_names_size_and_spacing(predictor
 
 
 def test_other_failures_are_not_taken_for_a_lack_of_memory(predictor, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError("a mistake of ours")
 
     monkeypatch.setattr(folder, "preprocess", fail)
