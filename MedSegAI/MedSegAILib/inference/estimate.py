@@ -23,8 +23,8 @@ HIDDEN_RESULTS = 8
 
 @dataclass(frozen=True)
 class Estimate:
-    """``passes``: how often networks are asked. ``seconds``: of that alone. ``memory``: bytes of main memory beside what
-    the process and the loaded volume take. ``device_memory``: bytes on the graphics card, 0 without one.
+    """``passes``: how often networks are asked. ``seconds``: of that alone. ``memory``: bytes of main memory beside
+    what the process and the loaded volume take. ``device_memory``: bytes on the graphics card, 0 without one.
     """
 
     passes: int
