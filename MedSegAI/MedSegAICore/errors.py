@@ -41,6 +41,10 @@ class DependencyError(MedSegAIError):
     """A Python package that this action needs is not installed."""
 
 
+class WorkerError(MedSegAIError):
+    """The worker process cannot be started, ended too early, is busy, or failed for a reason nobody foresaw."""
+
+
 class Cancelled(MedSegAIError):
     """The user stopped the run. Nothing was written."""
 

@@ -22,8 +22,11 @@ from MedSegAICore.files import write_segmentation
 from MedSegAICore.mrml_roi import box_of_roi
 
 if TYPE_CHECKING:
+    from MedSegAICore.image import Image
+    from MedSegAILib.inference.prediction import Result
     from MedSegAILib.models.card import ModelCard
     from MedSegAILib.models.folder import ModelFolder
+    from MedSegAILib.worker.client import Progress, Run
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +38,8 @@ class SegmentationLogic:
     none.
     """
 
-    _predictor = None
-    _predictorSettings: tuple = ()
+    _warm = None
+    _worker = None
 
     def listModels(self) -> list[ModelFolder]:
         """The bundled and the user's models. A damaged one is left out; ``medsegai models list`` says why."""
@@ -79,24 +82,36 @@ class SegmentationLogic:
         on different grids), ModelError, ProtocolError (strict), DeviceError, DependencyError (no torch) and Cancelled;
         then nothing was written.
         """
-        nodes = list(volumeNodes) if isinstance(volumeNodes, (list, tuple)) else [volumeNodes]
-        image = mrml.image_from_volume(nodes)
-        box = box_of_roi(roiNode, nodes[0]) if roiNode is not None else None
-        if outputSegmentationNode is not None:
-            mrml.check_target(outputSegmentationNode, nodes[0])  # before minutes of work
-        captured = _Captured([*nodes, *([outputSegmentationNode] if outputSegmentationNode is not None else [])])
-        predictor = self._warmPredictor(self._model(model), device, quality, mirroring)
-        shown = image if box is None else image.crop(box)
-        result = predictor.segment(shown, strict=strict, progress=progress, cancelled=cancelled)
-        captured.check()
-        for warning in result.warnings:
-            logger.warning("%s: %s", nodes[0].GetName(), warning)
-        provenance = {**result.provenance, "warnings": list(result.warnings)}
-        label_map = result.label_map
-        if box is not None:
-            label_map = label_map.placed_in(image.grid, box)
-            provenance["region_kji"] = [[part.start, part.stop] for part in box]
-        return mrml.segmentation_from_label_map(label_map, nodes[0], node=outputSegmentationNode, provenance=provenance)
+        request = _Request(volumeNodes, roiNode, outputSegmentationNode)
+        predictor = self._warmPredictor(self._model(model), device=device, quality=quality, mirroring=mirroring)
+        result = predictor.segment(request.takeImage(), strict=strict, progress=progress, cancelled=cancelled)
+        return request.insert(result)
+
+    def startSegmentation(
+        self, volumeNodes, model, *, roiNode=None, outputSegmentationNode=None, **options
+    ) -> SegmentationRun:
+        """Begin what ``segment`` does in a worker process, and return at once: for a window, which stays usable.
+
+        ``options``: device, quality, mirroring, strict and every other option of the predictor.
+        The process stays warm for the next run; ``closeWorker`` ends it.
+
+        Raises what ``segment`` raises about nodes and models; WorkerError if the worker is busy or cannot be started.
+        """
+        request = _Request(volumeNodes, roiNode, outputSegmentationNode)
+        return SegmentationRun(request, self.worker().begin(request.takeImage(), self._model(model), **options))
+
+    def worker(self):
+        """The worker process of ``startSegmentation``. ``worker().start()`` ahead of the first run saves seconds."""
+        from MedSegAILib.worker.client import Worker
+
+        if self._worker is None:
+            self._worker = Worker()
+        return self._worker
+
+    def closeWorker(self):
+        """End the worker process, and a run in it."""
+        if self._worker is not None:
+            self._worker.close()
 
     def volumesMl(self, segmentationNode) -> dict[str, float]:
         """Volume of every segment in ml by segment id: voxel count times voxel volume, without parent transforms.
@@ -133,16 +148,76 @@ class SegmentationLogic:
 
         return model if isinstance(model, ModelFolder) else self._library().find(model)
 
-    def _warmPredictor(self, model: ModelFolder, device: str, quality: str, mirroring: bool | None):
-        from MedSegAILib.inference.prediction import Predictor
+    def _warmPredictor(self, model: ModelFolder, **options):
+        from MedSegAILib.inference.warm import WarmPredictor
 
-        files = [model.checkpoint_path(fold) for fold in model.folds]
-        settings = (tuple((str(file), file.stat().st_mtime_ns) for file in files), device, quality, mirroring)
-        if self._predictorSettings != settings:
-            self._predictor, self._predictorSettings = None, ()  # frees the memory before the next networks need it
-            self._predictor = Predictor(model, device=device, quality=quality, mirroring=mirroring)
-            self._predictorSettings = settings
-        return self._predictor
+        if self._warm is None:
+            self._warm = WarmPredictor()
+        return self._warm.get(model, **options)
+
+
+class SegmentationRun:
+    """A segmentation in a worker process; made by ``SegmentationLogic.startSegmentation``.
+
+    Call ``poll`` from a timer until ``done``, then ``result``.
+    """
+
+    def __init__(self, request: _Request, run: Run):
+        self._request, self._run, self._node = request, run, None
+
+    @property
+    def done(self) -> bool:
+        """Whether ``result`` need not wait."""
+        return self._run.done
+
+    def poll(self) -> list[Progress]:
+        """What is new since the last call, each with ``fraction``, ``stage`` and ``message``; returns at once."""
+        return self._run.poll()
+
+    def cancel(self):
+        """Stop the run; it is done within a second, if ``poll`` is called meanwhile."""
+        self._run.cancel()
+
+    def result(self):
+        """The segmentation node. Waits until the run is done; the node is made or filled in the first call.
+
+        Raises what ``SegmentationLogic.segment`` raises, and WorkerError if the process failed; then nothing was
+        written.
+        """
+        if self._node is None:
+            self._node = self._request.insert(self._run.result())
+        return self._node
+
+
+class _Request:
+    """What a run was asked for: checked and captured when it begins, written into the scene when it ends."""
+
+    def __init__(self, volumeNodes, roiNode, outputSegmentationNode):
+        nodes = list(volumeNodes) if isinstance(volumeNodes, (list, tuple)) else [volumeNodes]
+        image = mrml.image_from_volume(nodes)
+        self._grid, self._volume, self._output = image.grid, nodes[0], outputSegmentationNode
+        self._box = box_of_roi(roiNode, nodes[0]) if roiNode is not None else None
+        self._image = image if self._box is None else image.crop(self._box)
+        if outputSegmentationNode is not None:
+            mrml.check_target(outputSegmentationNode, nodes[0])  # before minutes of work
+        self._captured = _Captured([*nodes, *([outputSegmentationNode] if outputSegmentationNode is not None else [])])
+
+    def takeImage(self) -> Image:
+        """The image that the model is to see. It is given away, so that it is not kept in memory during the run."""
+        image, self._image = self._image, None
+        return image
+
+    def insert(self, result: Result):
+        """Write the result into the scene; returns the segmentation node. Raises InputError if a node has vanished."""
+        self._captured.check()
+        for warning in result.warnings:
+            logger.warning("%s: %s", self._volume.GetName(), warning)
+        provenance = {**result.provenance, "warnings": list(result.warnings)}
+        label_map = result.label_map
+        if self._box is not None:
+            label_map = label_map.placed_in(self._grid, self._box)
+            provenance["region_kji"] = [[part.start, part.stop] for part in self._box]
+        return mrml.segmentation_from_label_map(label_map, self._volume, node=self._output, provenance=provenance)
 
 
 class _Captured:

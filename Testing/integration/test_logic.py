@@ -304,10 +304,10 @@ def test_the_networks_stay_loaded_until_settings_or_the_model_change(scene, mode
     logic = SegmentationLogic()
     volume = _volume(scene)
     logic.segment(volume, model_path)
-    first = logic._predictor
+    first = logic._warm.predictor
     logic.segment(volume, model_path)
-    assert logic._predictor is first
+    assert logic._warm.predictor is first
     logic.segment(volume, model_path, mirroring=True)
-    assert logic._predictor is not first
+    assert logic._warm.predictor is not first
     other = make_model_folder(tmp_path / "other", seed=5)
     assert (_array(logic.segment(volume, other), volume) != _array(logic.segment(volume, model_path), volume)).any()

@@ -1,0 +1,92 @@
+"""Images and results on their way between two processes: arrays as files to be mapped, everything else as JSON.
+
+Files in a private temporary folder, not shared memory: they are as fast (the operating system keeps them in memory),
+work the same on every system, may be larger than the 64 MB that containers give to ``/dev/shm``, and a full disk is an
+error that can be reported instead of a crash. Nothing but deleting the folder is needed to clean up, also by the other
+process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from MedSegAICore.grid import Grid
+from MedSegAICore.image import Image, Label, LabelMap
+
+KIND = "$"  # the key that marks what JSON has no notation for
+SMALL_VALUES = 64  # a matrix is not worth a file
+
+
+def pack(value: Any, folder: Path) -> Any:
+    """The JSON-able form of an Image, Result or plain value; its arrays are written into the folder, one file each.
+
+    Raises OSError if a file cannot be written; TypeError for an object that is not known here.
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value.item() if isinstance(value, np.generic) else value  # numpy's float64 is a float
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        place = {"values": value.tolist()} if value.size <= SMALL_VALUES else {"file": _write_array(value, folder)}
+        return {KIND: "array", "dtype": _plain_type(value).str, "shape": list(value.shape), **place}
+    if isinstance(value, list):
+        return [pack(part, folder) for part in value]
+    if isinstance(value, tuple):
+        return {KIND: "tuple", "items": [pack(part, folder) for part in value]}
+    if isinstance(value, dict):
+        return {KIND: "dict", "items": [[pack(key, folder), pack(part, folder)] for key, part in value.items()]}
+    if is_dataclass(value) and type(value).__name__ in _classes():
+        content = {field.name: pack(getattr(value, field.name), folder) for field in fields(value)}
+        return {KIND: type(value).__name__, **content}
+    raise TypeError(f"A {type(value).__name__} cannot be sent to another process.")
+
+
+def unpack(value: Any, folder: Path, *, mapped: bool) -> Any:
+    """What ``pack`` was given. ``mapped``: arrays are mapped, copied page by page where they are written to; otherwise
+    they are read, and the files may be deleted at once."""
+    if isinstance(value, list):
+        return [unpack(part, folder, mapped=mapped) for part in value]
+    if not isinstance(value, dict):
+        return value
+    kind = value[KIND]
+    if kind == "array":
+        return _array(value, folder, mapped)
+    if kind == "tuple":
+        return tuple(unpack(part, folder, mapped=mapped) for part in value["items"])
+    if kind == "dict":
+        return {unpack(k, folder, mapped=mapped): unpack(v, folder, mapped=mapped) for k, v in value["items"]}
+    content = {name: unpack(part, folder, mapped=mapped) for name, part in value.items() if name != KIND}
+    return _classes()[kind](**content)
+
+
+def _classes() -> dict[str, type]:
+    from MedSegAILib.inference.prediction import Result
+
+    return {cls.__name__: cls for cls in (Grid, Image, Label, LabelMap, Result)}
+
+
+def _plain_type(array: np.ndarray) -> np.dtype:
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise TypeError(f"An array of {array.dtype} cannot be sent to another process.")
+    return array.dtype
+
+
+def _write_array(array: np.ndarray, folder: Path) -> str:
+    path = folder / f"{sum(1 for _ in folder.iterdir())}.raw"
+    with open(path, "xb") as file:
+        for part in array if array.ndim > 1 else [array]:  # a part at a time, so that no array is copied as a whole
+            file.write(np.ascontiguousarray(part).data)
+    return path.name
+
+
+def _array(value: dict[str, Any], folder: Path, mapped: bool) -> np.ndarray:
+    dtype, shape = np.dtype(value["dtype"]), tuple(value["shape"])
+    if "values" in value:
+        return np.array(value["values"], dtype).reshape(shape)
+    if mapped:
+        return np.asarray(np.memmap(folder / value["file"], dtype, mode="c", shape=shape))
+    return np.fromfile(folder / value["file"], dtype).reshape(shape)

@@ -1,0 +1,181 @@
+"""The worker as an operating system process: found, started, listened to, and ended with everything it started."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from MedSegAICore.errors import WorkerError
+from MedSegAILib.worker import messages
+
+logger = logging.getLogger(__name__)
+
+MODULE = "MedSegAILib.worker"
+SOURCE = Path(__file__).resolve().parents[2]  # the folder that holds MedSegAILib and MedSegAICore
+LAST_LINES = 40  # of what the worker printed
+SECONDS_TO_END = 5.0  # after it was killed; only a process in an uninterruptible system call needs longer
+
+
+def find_python() -> str:
+    """The interpreter for the worker: this one, in the Slicer application PythonSlicer.
+
+    Raises WorkerError if there is none.
+    """
+    if sys.executable and Path(sys.executable).name.lower().startswith("python"):
+        return sys.executable
+    # Slicer's PATH holds the folder of PythonSlicer, and it lies beside the application.
+    beside = os.path.dirname(sys.executable or "")
+    found = shutil.which("PythonSlicer") or shutil.which("PythonSlicer", path=beside or None)
+    if not found:
+        raise WorkerError(
+            f"There is no PythonSlicer on the PATH or beside {sys.executable or 'the application'}, so the worker "
+            "process cannot be started. Repair the installation of Slicer, or give the path of a Python interpreter."
+        )
+    return found
+
+
+class WorkerProcess:
+    """A started worker. ``received`` is the queue of its messages (dict); None at the end says that it has ended.
+
+    ``executable``: a Python interpreter or PythonSlicer. Raises WorkerError if it cannot be started.
+    """
+
+    def __init__(self, executable: str | os.PathLike):
+        self.executable = os.fspath(executable)
+        self.received: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.ready = False  # set by who reads ``received``
+        self._printed: deque[str] = deque(maxlen=LAST_LINES)
+        try:
+            self._process = subprocess.Popen(
+                [self.executable, "-m", MODULE, str(os.getpid())],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                env=_environment(), cwd=SOURCE, **_apart(),
+            )  # fmt: skip
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise WorkerError(
+                f"The worker process cannot be started with {self.executable}: {reason}. Give the path of a Python "
+                "interpreter; in Slicer that is PythonSlicer."
+            ) from error
+        self._threads = [
+            threading.Thread(target=target, args=arguments, daemon=True)
+            for target, arguments in (
+                (_read_messages, (self._process.stdout, self.received, self._printed)),
+                (_read_lines, (self._process.stderr, self._printed)),
+            )
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def send(self, type: str, id: int | None = None, **content: Any):
+        """Send a message. A worker that has just ended does not get it; ``received`` tells of its end."""
+        line = messages.encode(type, id, **content)
+        with suppress(OSError, ValueError):
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+
+    def kill(self):
+        """End the process and all that it started; it does not exist any more afterwards."""
+        if self._process.poll() is None:
+            _kill_tree(self._process)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(SECONDS_TO_END)
+        with suppress(OSError):
+            self._process.stdin.close()
+        for thread in self._threads:
+            thread.join(SECONDS_TO_END)
+
+    def last_words(self) -> str:
+        """How it ended, for the sentence of an error: its status and the last line that it printed."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(SECONDS_TO_END)
+        for thread in self._threads:
+            thread.join(SECONDS_TO_END)
+        status = self._process.returncode
+        how = f"status {status}" if status is None or status >= 0 else f"signal {_signal_name(-status)}"
+        printed = [line for line in self._printed if line.strip()]
+        if printed:
+            logger.error("The worker process ended with %s. It printed:\n%s", how, "\n".join(printed))
+        return f"{how}: {printed[-1].strip()}" if printed else how
+
+
+def _environment() -> dict[str, str]:
+    folders = [str(SOURCE)]
+    metrics = importlib.util.find_spec("MedSegAIMetricsLib")
+    if metrics is not None and metrics.origin:
+        folders.append(str(Path(metrics.origin).resolve().parents[1]))
+    if os.environ.get("PYTHONPATH"):
+        folders.append(os.environ["PYTHONPATH"])
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(folders),
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
+        "PYTHONFAULTHANDLER": "1",  # a crash in a library says where
+    }
+
+
+def _apart() -> dict[str, Any]:
+    """In a group of processes of its own, which can be ended as a whole and which Ctrl-C does not reach; no window."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
+
+
+def _kill_tree(process: subprocess.Popen):
+    """PythonSlicer is a launcher: to end it alone would leave the interpreter running."""
+    if sys.platform == "win32":
+        with suppress(OSError):
+            subprocess.run(
+                ["taskkill", "/T", "/F", "/PID", str(process.pid)],
+                creationflags=subprocess.CREATE_NO_WINDOW, capture_output=True, check=False,
+            )  # fmt: skip
+        process.kill()
+    else:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
+
+
+def _read_messages(stream, received: queue.Queue, printed: deque):
+    """Messages into the queue; what a library printed before the worker took standard output over, to the rest."""
+    with stream:
+        for line in stream:
+            try:
+                received.put(messages.decode(line))
+            except WorkerError as error:
+                if line.strip():
+                    printed.append(line.decode(errors="replace").rstrip())
+                    logger.debug("%s", error)
+    received.put(None)
+
+
+def _read_lines(stream, printed: deque):
+    with stream:
+        for line in stream:
+            printed.append(line.decode(errors="replace").rstrip())
+            logger.debug("%s", printed[-1])
