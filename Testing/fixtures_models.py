@@ -24,14 +24,16 @@ def make_model_folder(
     folds: int = 1,
     mirror_axes: tuple[int, ...] = (0, 1, 2),
     spacing: tuple[float, ...] | None = None,
+    patch: tuple[int, ...] | None = None,
 ) -> Path:
     """Write a model folder and return its path.
 
     ``kind``: ``3d``, ``2d``, ``residual``, ``anisotropic`` (coarse first axis) or ``regions``.
+    ``patch``: a large one makes a slow tile, a small one many tiles.
     ``card``: True writes a complete card with the checkpoints' sums, a dict changes its entries, False leaves it out.
     """
     path = Path(path)
-    plans, dataset = _plans(kind, channels, spacing), _dataset(kind, channels)
+    plans, dataset = _plans(kind, channels, spacing, patch), _dataset(kind, channels)
     path.mkdir(parents=True, exist_ok=True)
     (path / "plans.json").write_text(json.dumps(plans))
     (path / "dataset.json").write_text(json.dumps(dataset))
@@ -70,10 +72,12 @@ def _dataset(kind: str, channels: int) -> dict[str, Any]:
     return {**dataset, "regions_class_order": [1, 2]} if kind == "regions" else dataset
 
 
-def _plans(kind: str, channels: int, spacing: tuple[float, ...] | None) -> dict[str, Any]:
+def _plans(
+    kind: str, channels: int, spacing: tuple[float, ...] | None, patch: tuple[int, ...] | None
+) -> dict[str, Any]:
     dimensions = 2 if kind == "2d" else 3
     spacing = spacing or {"2d": (1.0, 1.0), "anisotropic": (5.0, 1.0, 1.0)}.get(kind, (1.0, 1.0, 1.0))
-    patch = {"2d": (32, 32), "anisotropic": (8, 32, 32)}.get(kind, (16, 24, 16))
+    patch = patch or {"2d": (32, 32), "anisotropic": (8, 32, 32)}.get(kind, (16, 24, 16))
     strides = [[1] * dimensions, [2] * dimensions]
     kernels = [[3] * dimensions, [3] * dimensions]
     if kind == "anisotropic":

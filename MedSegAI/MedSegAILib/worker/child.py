@@ -17,7 +17,6 @@ from MedSegAICore.errors import Cancelled, DeviceError, MedSegAIError, OutputErr
 from MedSegAILib.worker import messages
 from MedSegAILib.worker.parent import wait_until_gone
 
-FOLDER_PREFIX = "medsegai-worker-"  # of the folders for arrays, which this process may delete
 TRIES_TO_DELETE = 50
 # Windows deletes no file that is mapped, so a worker whose parent is gone could not remove the volume.
 MAY_MAP = os.name != "nt"
@@ -108,7 +107,7 @@ class Child:
         """End at once, whatever is being computed, and leave no file behind that the parent cannot delete any more."""
         folder = self._folder
         for _ in range(TRIES_TO_DELETE):  # the other thread may just be writing a file
-            if folder is None or not folder.name.startswith(FOLDER_PREFIX) or not folder.exists():
+            if folder is None or not folder.name.startswith(messages.FOLDER_PREFIX) or not folder.exists():
                 break
             shutil.rmtree(folder, ignore_errors=True)
             time.sleep(0.01)

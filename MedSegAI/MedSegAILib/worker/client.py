@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from MedSegAICore import errors
 from MedSegAICore.errors import Cancelled, MedSegAIError, WorkerError
 from MedSegAICore.image import Image
-from MedSegAILib.worker.child import FOLDER_PREFIX
+from MedSegAILib.worker.messages import FOLDER_PREFIX
 from MedSegAILib.worker.process import WorkerProcess, find_python
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from typing import Any
 from MedSegAICore.errors import WorkerError
 
 VERSION = 1
+FOLDER_PREFIX = "medsegai-worker-"  # of the temporary folders for arrays; the worker deletes no other
 SHOWN_CHARACTERS = 80
 
 

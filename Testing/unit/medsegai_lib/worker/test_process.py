@@ -1,0 +1,112 @@
+"""Which interpreter is started, and what is said when it cannot be."""
+
+import os
+import stat
+import sys
+
+import pytest
+
+import fixtures_worker
+from fixtures_worker import QUICK, SLOW_TILES, exists, wait_until_in_a_tile
+from MedSegAICore.errors import DependencyError, WorkerError
+from MedSegAILib.worker.client import Worker
+from MedSegAILib.worker.process import find_python
+
+quick, slow_tiles = fixtures_worker.quick, fixtures_worker.slow_tiles
+posix = pytest.mark.skipif(os.name == "nt", reason="shell scripts")
+
+
+def script(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IEXEC)
+    return path
+
+
+def failure(executable, model) -> str:
+    worker = Worker(executable)
+    with pytest.raises(WorkerError) as caught:
+        worker.segment(QUICK, model, device="cpu")
+    assert worker.pid is None
+    assert str(caught.value).count("\n") == 0
+    return str(caught.value)
+
+
+def test_elsewhere_it_is_the_interpreter_that_runs():
+    assert find_python() == sys.executable
+
+
+@posix
+def test_in_slicer_it_is_python_slicer_on_the_path_or_beside_the_application(tmp_path, monkeypatch):
+    (tmp_path / "slicer 海").mkdir()
+    python = script(tmp_path / "slicer 海" / "PythonSlicer", 'exec python "$@"')
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "slicer 海" / "SlicerApp-real"))
+    assert find_python() == str(python)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "SlicerApp-real"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(WorkerError, match=r"no PythonSlicer on the PATH or beside .*SlicerApp-real"):
+        find_python()
+    monkeypatch.setenv("PATH", str(python.parent))
+    assert find_python() == str(python)
+    monkeypatch.setattr(sys, "executable", "")
+    assert find_python() == str(python)
+
+
+@posix
+def test_a_launcher_is_ended_with_the_interpreter_that_it_started(tmp_path, quick, slow_tiles):
+    """PythonSlicer starts the real interpreter as its child."""
+    children = tmp_path / "children"
+    start = f'exec 3<&0; {sys.executable} "$@" <&3 & echo $! > "{children}"; wait $!'
+    worker = Worker(script(tmp_path / "PythonSlicer", start))
+    assert worker.segment(QUICK, quick, device="cpu").label_map.array.any()
+    launcher, child = worker.pid, int(children.read_text())
+    assert child != launcher
+    run = worker.begin(SLOW_TILES, slow_tiles, device="cpu", mirroring=True)
+    wait_until_in_a_tile(run)
+    run.abandon()  # too busy to stop by itself
+    assert not exists(launcher)
+    assert not exists(child)
+
+
+def test_a_program_that_is_not_there_is_named(tmp_path, quick):
+    text = failure(tmp_path / "no such python", quick)
+    assert "cannot be started with" in text
+    assert "no such python" in text
+    assert "No such file" in text or "cannot find" in text
+
+
+@posix
+def test_a_file_that_is_no_program_is_named(tmp_path, quick):
+    (tmp_path / "python").write_text("text")
+    assert "ermission denied" in failure(tmp_path / "python", quick)
+    (tmp_path / "python").chmod(0o755)
+    assert "Exec format error" in failure(tmp_path / "python", quick)
+
+
+@posix
+def test_a_program_that_ends_at_once_is_named_with_its_status(quick):
+    text = failure("/bin/false", quick)
+    assert "could not start with /bin/false; it ended with status 1" in text
+
+
+@posix
+def test_the_real_reason_of_an_interpreter_that_lacks_our_packages_is_told(tmp_path, quick):
+    broken = script(tmp_path / "python", f'shift; exec {sys.executable} -I -S -m "not_$1"')
+    assert "No module named 'not_MedSegAILib'" in failure(broken, quick)
+
+
+@posix
+def test_a_program_that_says_nothing_is_given_up(tmp_path, quick, monkeypatch):
+    monkeypatch.setattr("MedSegAILib.worker.client.SECONDS_TO_START", 0.3)
+    assert "said nothing for 0.3 seconds" in failure(script(tmp_path / "python", "sleep 100"), quick)
+
+
+def test_missing_torch_is_said_as_everywhere_and_may_be_installed_meanwhile(tmp_path, quick, monkeypatch):
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    worker = Worker()
+    with pytest.raises(DependencyError, match="PyTorch is not installed. In Slicer install the PyTorch extension"):
+        worker.segment(QUICK, quick, device="cpu")
+    assert worker.pid is None
+    (tmp_path / "torch.py").unlink()
+    with worker:
+        assert worker.segment(QUICK, quick, device="cpu").label_map.array.any()
