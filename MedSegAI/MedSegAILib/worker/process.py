@@ -60,7 +60,7 @@ class WorkerProcess:
             self._process = subprocess.Popen(
                 [self.executable, "-m", MODULE, str(os.getpid())],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                env=_environment(), cwd=SOURCE, **_apart(),
+                env=environment(), cwd=SOURCE, **_apart(),
             )  # fmt: skip
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
@@ -118,7 +118,8 @@ class WorkerProcess:
         return f"{how}: {printed[-1].strip()}" if printed else how
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """This program's environment, with the folders of our packages on Python's path."""
     folders = [str(SOURCE)]
     metrics = importlib.util.find_spec("MedSegAIMetricsLib")
     if metrics is not None and metrics.origin:

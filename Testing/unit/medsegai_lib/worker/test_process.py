@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 import sys
 
 import pytest
@@ -10,7 +11,7 @@ import fixtures_worker
 from fixtures_worker import QUICK, SLOW_TILES, exists, wait_until_in_a_tile
 from MedSegAICore.errors import DependencyError, WorkerError
 from MedSegAILib.worker.client import Worker
-from MedSegAILib.worker.process import find_python
+from MedSegAILib.worker.process import environment, find_python
 
 quick, slow_tiles = fixtures_worker.quick, fixtures_worker.slow_tiles
 posix = pytest.mark.skipif(os.name == "nt", reason="shell scripts")
@@ -33,6 +34,12 @@ def failure(executable, model) -> str:
 
 def test_elsewhere_it_is_the_interpreter_that_runs():
     assert find_python() == sys.executable
+
+
+def test_it_finds_all_our_packages_wherever_it_is_started(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = "import MedSegAICore, MedSegAILib, MedSegAIMetricsLib"
+    subprocess.run([sys.executable, "-c", code], env=environment(), check=True)
 
 
 @posix
