@@ -64,11 +64,11 @@ def assert_same(found, expected):
     assert found.warnings == expected.warnings
     assert {**found.provenance, "time_utc": 0} == {**expected.provenance, "time_utc": 0}
     assert found.seconds > 0
-    if expected.probabilities is None:
-        assert found.probabilities is None
-    else:
-        assert found.probabilities.array.tobytes() == expected.probabilities.array.tobytes()
-        assert found.probabilities.meta == expected.probabilities.meta
+    for one, other in ((found.probabilities, expected.probabilities), (found.uncertainty, expected.uncertainty)):
+        assert (one is None) == (other is None)
+        if one is not None:
+            assert one.array.tobytes() == other.array.tobytes()
+            assert one.meta == other.meta
 
 
 # ---- results -------------------------------------------------------------------------------------------------------
@@ -78,14 +78,15 @@ def assert_same(found, expected):
 def test_the_result_is_that_of_this_process_voxel_for_voxel(worker, sample):
     image = read_image(resource("SampleData") / f"{sample}.nii.gz")
     model = ModelLibrary().find("hippocampus")
-    found = worker.segment(image, "hippocampus", device="cpu", probabilities=True)
-    assert_same(found, segment_image(image, model, device="cpu", probabilities=True))
+    options = {"device": "cpu", "probabilities": True, "uncertainty": True}
+    found = worker.segment(image, "hippocampus", **options)
+    assert_same(found, segment_image(image, model, **options))
     assert min(found.label_map.volumes_ml().values()) > 0.5
 
 
 def test_options_facts_and_warnings_get_through(worker, quick):
     image = volume((20, 30, 26), seed=3, modality="CT", source="海馬.nii.gz")
-    options = {"device": "cpu", "mirroring": True, "folds": ["0"]}
+    options = {"device": "cpu", "quality": "fast", "mirroring": True, "folds": ["0"]}
     found = worker.segment(image, quick, **options)
     assert_same(found, segment_image(image, ModelFolder.open(quick), **options))
     assert any("modality is CT" in warning for warning in found.warnings)

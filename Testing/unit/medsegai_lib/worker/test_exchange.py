@@ -56,7 +56,8 @@ def test_a_result_comes_back_with_every_field(tmp_path):
     array = np.random.default_rng(0).integers(0, 2, (2, *SHAPE)).astype(np.uint16)
     maps = Image(np.random.default_rng(1).random((2, *SHAPE), np.float32), grid, {"channels": ["a", "b"]})
     provenance = {"model": {"id": "m", "n": 3}, "none": None, "yes": True, "list": [1, 2.5, "三"], "pair": (1, 2)}
-    result = Result(LabelMap(array, grid, labels), maps, provenance, ["Nothing was found of 海馬."], 1.25)
+    unsure = Image(np.random.default_rng(2).random((1, *SHAPE), np.float32), grid)
+    result = Result(LabelMap(array, grid, labels), maps, unsure, provenance, ["Nothing was found of 海馬."], 1.25)
     read = through(result, tmp_path)
     assert read.label_map.array.tobytes() == array.tobytes()
     assert read.label_map.array.dtype == np.uint16
@@ -64,7 +65,8 @@ def test_a_result_comes_back_with_every_field(tmp_path):
     assert isinstance(read.label_map.labels[0].tags[0], tuple)
     assert read.probabilities.array.tobytes() == maps.array.tobytes()
     assert read.probabilities.meta == maps.meta
-    for one in (read.label_map.grid, read.probabilities.grid):
+    assert read.uncertainty.array.tobytes() == unsure.array.tobytes()
+    for one in (read.label_map.grid, read.probabilities.grid, read.uncertainty.grid):
         assert one.shape == SHAPE
         assert one.ijk_to_ras.tobytes() == grid.ijk_to_ras.tobytes()
     assert (read.provenance, read.warnings, read.seconds) == (provenance, result.warnings, 1.25)
