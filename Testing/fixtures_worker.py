@@ -15,6 +15,9 @@ from MedSegAICore.grid import Grid
 from MedSegAICore.image import Image
 
 OBLIQUE = np.array([[0.9, 0.2, 0.1, -20], [-0.25, 1.1, 0.2, 30], [0.05, -0.3, 1.4, 5], [0, 0, 0, 1]])
+# In float32, in which the same input always gives the same labels; in 16 bits a CPU rounds now one way, now another.
+EXACT = {"device": "cpu", "quality": "best", "mirroring": False}
+MIRRORED = {**EXACT, "mirroring": True}
 PATIENCE_SECONDS = 60  # until a test gives up; nothing is asserted about time
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="reads /proc")

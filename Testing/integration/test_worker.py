@@ -12,7 +12,9 @@ import pytest
 
 import fixtures_worker
 from fixtures_worker import (
+    EXACT,
     MANY_TILES,
+    MIRRORED,
     OBLIQUE,
     QUICK,
     SLOW_TILES,
@@ -78,7 +80,7 @@ def assert_same(found, expected):
 def test_the_result_is_that_of_this_process_voxel_for_voxel(worker, sample):
     image = read_image(resource("SampleData") / f"{sample}.nii.gz")
     model = ModelLibrary().find("hippocampus")
-    options = {"device": "cpu", "probabilities": True, "uncertainty": True}
+    options = {**EXACT, "probabilities": True, "uncertainty": True}
     found = worker.segment(image, "hippocampus", **options)
     assert_same(found, segment_image(image, model, **options))
     assert min(found.label_map.volumes_ml().values()) > 0.5
@@ -86,25 +88,26 @@ def test_the_result_is_that_of_this_process_voxel_for_voxel(worker, sample):
 
 def test_options_facts_and_warnings_get_through(worker, quick):
     image = volume((20, 30, 26), seed=3, modality="CT", source="海馬.nii.gz")
-    options = {"device": "cpu", "quality": "fast", "mirroring": True, "folds": ["0"]}
+    options = {**MIRRORED, "folds": ["0"]}
     found = worker.segment(image, quick, **options)
     assert_same(found, segment_image(image, ModelFolder.open(quick), **options))
     assert any("modality is CT" in warning for warning in found.warnings)
     assert found.provenance["run"]["mirror_axes"] == [0, 1, 2]
+    assert worker.segment(image, quick, device="cpu", quality="fast").provenance["run"]["quality"] == "fast"
     with pytest.raises(ProtocolError, match="The modality is CT"):
-        worker.segment(image, quick, device="cpu", strict=True)
+        worker.segment(image, quick, **EXACT, strict=True)
 
 
 @pytest.mark.parametrize("dtype", ["i2", ">f4", "f8"])
 def test_any_type_of_voxels_and_any_memory_order(worker, quick, dtype):
     array = np.random.default_rng(0).normal(0, 90, (26, 30, 20, 1)).astype(dtype).transpose(3, 2, 1, 0)[:, ::-1]
     image = Image(array, Grid(array.shape[1:], OBLIQUE))
-    assert_same(worker.segment(image, quick, device="cpu"), segment_image(image, ModelFolder.open(quick), device="cpu"))
+    assert_same(worker.segment(image, quick, **EXACT), segment_image(image, ModelFolder.open(quick), **EXACT))
 
 
 def test_the_second_run_finds_the_model_loaded_and_its_progress_grows_to_one(worker, quick):
-    worker.segment(QUICK, quick, device="cpu")
-    pid, run, news = worker.pid, worker.begin(QUICK, quick, device="cpu"), []
+    worker.segment(QUICK, quick, **EXACT)
+    pid, run, news = worker.pid, worker.begin(QUICK, quick, **EXACT), []
     while not run.done:
         news += run.poll()
     assert worker.pid == pid
@@ -118,7 +121,7 @@ def test_the_second_run_finds_the_model_loaded_and_its_progress_grows_to_one(wor
 
 def test_progress_of_a_waiting_call_comes_on_its_own_thread(worker, quick):
     seen = []
-    worker.segment(QUICK, quick, device="cpu", progress=lambda f, m: seen.append((f, m, threading.get_ident())))
+    worker.segment(QUICK, quick, **EXACT, progress=lambda f, m: seen.append((f, m, threading.get_ident())))
     assert seen[-1][0] == 1.0
     assert {thread for *_, thread in seen} == {threading.get_ident()}
 
@@ -127,17 +130,17 @@ def test_progress_of_a_waiting_call_comes_on_its_own_thread(worker, quick):
 
 
 def test_a_failed_case_has_the_same_error_as_here_and_the_worker_lives_on(worker, quick):
-    expected = worker.segment(QUICK, quick, device="cpu")
+    expected = worker.segment(QUICK, quick, **EXACT)
     pid = worker.pid
     bad = Image(np.full((1, 20, 30, 26), np.nan, np.float32), Grid((20, 30, 26), OBLIQUE))
     with pytest.raises(InputError, match="15600 voxels that are NaN"):
-        worker.segment(bad, quick, device="cpu")
+        worker.segment(bad, quick, **EXACT)
     with pytest.raises(InputError, match=r"needs 1 channel\(s\).* but the volume has 2"):
-        worker.segment(Image(np.zeros((2, 20, 30, 26)), bad.grid), quick, device="cpu")
+        worker.segment(Image(np.zeros((2, 20, 30, 26)), bad.grid), quick, **EXACT)
     with pytest.raises(ModelError, match="There is no model 'no such model'"):
-        worker.segment(QUICK, "no such model", device="cpu")
+        worker.segment(QUICK, "no such model", **EXACT)
     assert worker.pid == pid
-    assert_same(worker.segment(QUICK, quick, device="cpu"), expected)
+    assert_same(worker.segment(QUICK, quick, **EXACT), expected)
 
 
 def test_a_model_that_is_damaged_is_told_by_the_worker(worker, tmp_path, quick):
@@ -147,22 +150,22 @@ def test_a_model_that_is_damaged_is_told_by_the_worker(worker, tmp_path, quick):
     with open(model.checkpoint_path("0"), "r+b") as file:
         file.write(b"not a checkpoint")
     with pytest.raises(ModelError, match="was changed or damaged"):
-        worker.segment(QUICK, model, device="cpu")
-    assert worker.segment(QUICK, quick, device="cpu").label_map.array.any()
+        worker.segment(QUICK, model, **EXACT)
+    assert worker.segment(QUICK, quick, **EXACT).label_map.array.any()
 
 
 def test_a_mistake_of_the_program_is_one_sentence_and_its_traceback_goes_to_the_log(worker, quick, caplog):
     with pytest.raises(WorkerError, match=r"Unexpected TypeError: .*'nonsense'.*\. Please report this") as caught:
-        worker.segment(QUICK, quick, device="cpu", nonsense=1)
+        worker.segment(QUICK, quick, **EXACT, nonsense=1)
     assert "\n" not in str(caught.value)
     assert "Traceback (most recent call last)" in caplog.text
-    assert worker.segment(QUICK, quick, device="cpu").label_map.array.any()
+    assert worker.segment(QUICK, quick, **EXACT).label_map.array.any()
 
 
 def test_options_that_cannot_be_sent_leave_the_worker_free(worker, quick):
     with pytest.raises(TypeError, match="not JSON serializable"):
         worker.segment(QUICK, quick, device=object())
-    assert worker.segment(QUICK, quick, device="cpu").label_map.array.any()
+    assert worker.segment(QUICK, quick, **EXACT).label_map.array.any()
 
 
 def test_a_temporary_folder_without_room_is_a_sentence(worker, quick):
@@ -171,41 +174,41 @@ def test_a_temporary_folder_without_room_is_a_sentence(worker, quick):
     limit.setrlimit(limit.RLIMIT_FSIZE, (40_000, limits[1]))
     try:
         with pytest.raises(WorkerError, match=r"cannot be handed to the worker process: File too large .* set TMPDIR"):
-            worker.segment(QUICK, quick, device="cpu")
+            worker.segment(QUICK, quick, **EXACT)
     finally:
         limit.setrlimit(limit.RLIMIT_FSIZE, limits)
-    assert worker.segment(QUICK, quick, device="cpu").label_map.array.any()
+    assert worker.segment(QUICK, quick, **EXACT).label_map.array.any()
 
 
 def test_a_second_request_while_one_runs_is_refused(worker, quick, many_tiles):
-    run = worker.begin(MANY_TILES, many_tiles, device="cpu")
+    run = worker.begin(MANY_TILES, many_tiles, **EXACT)
     with pytest.raises(WorkerError, match="The worker is busy with another volume"):
-        worker.begin(QUICK, quick, device="cpu")
+        worker.begin(QUICK, quick, **EXACT)
     assert not run.done
     run.abandon()
-    assert worker.segment(QUICK, quick, device="cpu").label_map.array.any()
+    assert worker.segment(QUICK, quick, **EXACT).label_map.array.any()
 
 
 # ---- stopped in the middle -----------------------------------------------------------------------------------------
 
 
 def test_cancelling_between_tiles_keeps_the_worker_warm(worker, quick, many_tiles):
-    expected, tiles = worker.segment(QUICK, quick, device="cpu"), []
+    expected, tiles = worker.segment(QUICK, quick, **EXACT), []
     pid = worker.pid
     with pytest.raises(Cancelled, match="nothing was written"):
         worker.segment(
-            MANY_TILES, many_tiles, device="cpu", progress=lambda _, text: tiles.append(text),
+            MANY_TILES, many_tiles, **EXACT, progress=lambda _, text: tiles.append(text),
             cancelled=lambda: len(tiles) > 5,
         )  # fmt: skip
     done, count = map(int, tiles[-1].removeprefix("tile ").split(" of "))
     assert done < count
     assert worker.pid == pid
-    assert_same(worker.segment(QUICK, quick, device="cpu"), expected)
+    assert_same(worker.segment(QUICK, quick, **EXACT), expected)
 
 
 def test_cancelling_in_a_tile_kills_the_process_and_the_next_run_starts_another(worker, quick, slow_tiles):
-    expected = worker.segment(QUICK, quick, device="cpu")
-    run = worker.begin(SLOW_TILES, slow_tiles, device="cpu", mirroring=True)
+    expected = worker.segment(QUICK, quick, **EXACT)
+    run = worker.begin(SLOW_TILES, slow_tiles, **MIRRORED)
     wait_until_in_a_tile(run)
     pid = worker.pid
     run.cancel()
@@ -214,21 +217,21 @@ def test_cancelling_in_a_tile_kills_the_process_and_the_next_run_starts_another(
         run.result()
     assert not exists(pid)
     assert worker.pid is None
-    assert_same(worker.segment(QUICK, quick, device="cpu"), expected)
+    assert_same(worker.segment(QUICK, quick, **EXACT), expected)
 
 
 def test_cancelling_at_once_while_the_process_starts(quick):
     worker = Worker()
-    run = worker.begin(QUICK, quick, device="cpu")
+    run = worker.begin(QUICK, quick, **EXACT)
     run.cancel()
     with pytest.raises(Cancelled):
         run.result()
     with worker:
-        assert worker.segment(QUICK, quick, device="cpu").label_map.array.any()
+        assert worker.segment(QUICK, quick, **EXACT).label_map.array.any()
 
 
 def test_a_result_that_comes_after_cancelling_is_not_given(worker, quick):
-    run = worker.begin(QUICK, quick, device="cpu")
+    run = worker.begin(QUICK, quick, **EXACT)
     while 1.0 not in [news.fraction for news in run.poll(1)]:
         pass
     run.cancel()
@@ -242,14 +245,14 @@ def test_an_exception_of_the_caller_stops_the_run(worker, quick, many_tiles):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        worker.segment(MANY_TILES, many_tiles, device="cpu", progress=stop)
-    assert worker.segment(QUICK, quick, device="cpu").label_map.array.any()
+        worker.segment(MANY_TILES, many_tiles, **EXACT, progress=stop)
+    assert worker.segment(QUICK, quick, **EXACT).label_map.array.any()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_a_worker_killed_in_the_middle_is_one_error_and_the_next_run_works(worker, quick, many_tiles):
-    expected = worker.segment(QUICK, quick, device="cpu")
-    run = worker.begin(MANY_TILES, many_tiles, device="cpu")
+    expected = worker.segment(QUICK, quick, **EXACT)
+    run = worker.begin(MANY_TILES, many_tiles, **EXACT)
     while "network" not in [news.stage for news in run.poll(1)]:
         pass
     pid = worker.pid
@@ -259,16 +262,30 @@ def test_a_worker_killed_in_the_middle_is_one_error_and_the_next_run_works(worke
     assert "\n" not in str(caught.value)
     assert run.poll() == []
     assert not exists(pid)
-    assert_same(worker.segment(QUICK, quick, device="cpu"), expected)
+    assert_same(worker.segment(QUICK, quick, **EXACT), expected)
     os.kill(worker.pid, signal.SIGKILL)  # between two runs nobody needs to know
     while worker.pid is not None:
         pass
-    assert_same(worker.segment(QUICK, quick, device="cpu"), expected)
+    assert_same(worker.segment(QUICK, quick, **EXACT), expected)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_crash_is_named(worker, many_tiles, caplog):
+    run = worker.begin(MANY_TILES, many_tiles, **EXACT)
+    while "network" not in [news.stage for news in run.poll(1)]:
+        pass
+    os.kill(worker.pid, signal.SIGSEGV)
+    while worker.pid is not None:
+        pass
+    worker.start()  # too early: the run has not been told of it yet
+    with pytest.raises(WorkerError, match=r"with signal SIGSEGV: Fatal Python error: Segmentation fault\. Nothing was"):
+        run.result()
+    assert "most recent call first" in caplog.text  # where it crashed
 
 
 def test_closing_ends_the_process_and_the_worker_can_be_used_again(worker, quick):
     for _ in range(2):
-        assert worker.segment(QUICK, quick, device="cpu").label_map.array.any()
+        assert worker.segment(QUICK, quick, **EXACT).label_map.array.any()
         pid = worker.pid
         worker.close()
         assert not exists(pid)
@@ -291,10 +308,10 @@ def test_many_runs_in_a_row_leave_no_memory_files_or_threads_behind(worker, quic
         return [open_files(pid) for pid in pids], threading.active_count(), [resident_mib(pid) for pid in pids]
 
     for _ in range(5):
-        worker.segment(image, quick, device="cpu", probabilities=True)
+        worker.segment(image, quick, **EXACT, probabilities=True)
     files, threads, memory = state()
     for _ in range(RUNS):
-        worker.segment(image, quick, device="cpu", probabilities=True)
+        worker.segment(image, quick, **EXACT, probabilities=True)
         assert list(temporary.iterdir()) == []
     files_then, threads_then, memory_then = state()
     assert files_then == files
@@ -307,7 +324,7 @@ def test_workers_that_were_killed_leave_no_files_or_threads_behind(quick):
     files, threads = open_files(os.getpid()), threading.active_count()
     for _ in range(3):
         worker = Worker()
-        run = worker.begin(QUICK, quick, device="cpu")
+        run = worker.begin(QUICK, quick, **EXACT)
         run.abandon()
         worker.close()
     assert open_files(os.getpid()) == files

@@ -8,7 +8,7 @@ import pytest
 import fixtures_scene
 import fixtures_worker
 from fixtures_scene import bspline_transform, make_grid, make_volume, rotation
-from fixtures_worker import MANY_TILES
+from fixtures_worker import EXACT, MANY_TILES, MIRRORED
 from MedSegAICore import mrml
 from MedSegAICore.errors import Cancelled, InputError, ModelError, WorkerError
 from MedSegAILib.logic import SegmentationLogic
@@ -44,9 +44,9 @@ def _finish(run):
 def test_the_node_is_the_one_that_segment_makes_in_this_process(scene, logic, quick):
     volume = _volume(scene)
     volume.SetAndObserveTransformNodeID(bspline_transform(scene).GetID())
-    run = logic.startSegmentation(volume, quick, device="cpu", mirroring=True)
+    run = logic.startSegmentation(volume, quick, **MIRRORED)
     news = _finish(run)
-    node, expected = run.result(), logic.segment(volume, quick, device="cpu", mirroring=True)
+    node, expected = run.result(), logic.segment(volume, quick, **MIRRORED)
     assert _array(node, volume).tobytes() == _array(expected, volume).tobytes()
     assert node.GetParentTransformNode() is volume.GetParentTransformNode()
     assert mrml.reference_grid(node).matches(mrml.grid_from_volume(volume))
@@ -64,9 +64,9 @@ def test_a_region_and_an_output_node_are_honored(scene, logic, quick):
     center = mrml.grid_from_volume(volume).ijk_to_ras_points([(10, 12, 8)])[0]
     region.SetCenter(*center)
     output = scene.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
-    run = logic.startSegmentation(volume, quick, roiNode=region, outputSegmentationNode=output, device="cpu")
+    run = logic.startSegmentation(volume, quick, roiNode=region, outputSegmentationNode=output, **EXACT)
     assert run.result() is output
-    expected = logic.segment(volume, quick, roiNode=region, device="cpu")
+    expected = logic.segment(volume, quick, roiNode=region, **EXACT)
     assert _array(output, volume).tobytes() == _array(expected, volume).tobytes()
     assert logic.provenance(output)["region_kji"] == logic.provenance(expected)["region_kji"]
 
@@ -75,7 +75,7 @@ def test_a_region_and_an_output_node_are_honored(scene, logic, quick):
 def test_a_node_that_vanishes_during_the_run_is_an_error_that_names_it(scene, logic, quick, what):
     volume = _volume(scene, "vanishing" if what != "output" else "case")
     output = scene.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "vanishing")
-    run = logic.startSegmentation(volume, quick, outputSegmentationNode=output, device="cpu")
+    run = logic.startSegmentation(volume, quick, outputSegmentationNode=output, **EXACT)
     if what == "scene":
         scene.mrmlScene.Clear(0)
     else:
@@ -90,9 +90,9 @@ def test_a_node_that_vanishes_during_the_run_is_an_error_that_names_it(scene, lo
 def test_cancelling_leaves_the_scene_as_it_was(scene, logic, many_tiles, quick):
     volume = make_volume(scene, MANY_TILES.array[0], make_grid(MANY_TILES.grid.shape))
     nodes = scene.mrmlScene.GetNumberOfNodes()
-    run = logic.startSegmentation(volume, many_tiles, device="cpu")
+    run = logic.startSegmentation(volume, many_tiles, **EXACT)
     with pytest.raises(WorkerError, match="busy"):
-        logic.startSegmentation(volume, quick, device="cpu")
+        logic.startSegmentation(volume, quick, **EXACT)
     run.cancel()
     _finish(run)
     with pytest.raises(Cancelled):

@@ -14,7 +14,7 @@ import pytest
 
 import fixtures_worker
 from fixtures_models import make_model_folder
-from fixtures_worker import QUICK, exists, wait_for
+from fixtures_worker import EXACT, QUICK, exists, wait_for
 from MedSegAILib.inference.prediction import segment_image
 from MedSegAILib.models.folder import ModelFolder
 from MedSegAILib.worker.client import Worker
@@ -26,14 +26,14 @@ posix = pytest.mark.skipif(os.name == "nt", reason="signals and shell")
 
 PARENT = """
 import os, sys, time
-from fixtures_worker import QUICK, SLOW_TILES, wait_until_in_a_tile
+from fixtures_worker import EXACT, MIRRORED, QUICK, SLOW_TILES, wait_until_in_a_tile
 from MedSegAILib.worker.client import Worker
 
 what, model, slow = sys.argv[1:]
 worker = Worker()
-worker.segment(QUICK, model, device="cpu")
+worker.segment(QUICK, model, **EXACT)
 if "tile" in what:
-    run = worker.begin(SLOW_TILES, slow, device="cpu", mirroring=True)
+    run = worker.begin(SLOW_TILES, slow, **MIRRORED)
     wait_until_in_a_tile(run)
 helper = os.fork() if "fork" in what else None
 if helper == 0:  # holds the worker's standard input open
@@ -59,13 +59,12 @@ def start_parent(what, *models, temporary):
 
 @posix
 @pytest.mark.parametrize("what", ["idle", "in a tile", "in a tile, fork"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
-def test_the_worker_ends_by_itself_when_its_parent_is_killed(tmp_path, quick, slow_tiles, what, number):
+def test_the_worker_ends_by_itself_when_its_parent_is_killed(tmp_path, quick, slow_tiles, what):
     parent, worker, *copies = start_parent(what, quick, slow_tiles, temporary=tmp_path)
     assert exists(worker)
     assert len(list(tmp_path.iterdir())) == ("tile" in what)
     with parent:
-        parent.send_signal(number)
+        parent.kill()
     gone = wait_for(lambda: not exists(worker))
     for copy in copies:
         assert exists(copy)
@@ -86,7 +85,7 @@ def test_the_worker_is_gone_when_a_program_ends_that_forgot_to_close_it(tmp_path
 
 def test_a_worker_that_nobody_holds_is_gone(quick):
     worker = Worker()
-    worker.segment(QUICK, quick, device="cpu")
+    worker.segment(QUICK, quick, **EXACT)
     pid = worker.pid
     del worker
     assert not exists(pid)
@@ -95,7 +94,7 @@ def test_a_worker_that_nobody_holds_is_gone(quick):
 @posix
 def test_a_copy_of_the_parent_made_by_fork_leaves_the_worker_and_its_volume_alone(quick):
     with Worker() as worker:
-        run = worker.begin(QUICK, quick, device="cpu")
+        run = worker.begin(QUICK, quick, **EXACT)
         copy = os.fork()
         if copy == 0:
             worker._held.release()  # what happens at exit
@@ -129,10 +128,10 @@ def test_what_libraries_print_does_not_disturb(tmp_path, monkeypatch, quick):
     (tmp_path / "sitecustomize.py").write_text(NOISE)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     with Worker() as worker:
-        found = worker.segment(QUICK, quick, device="cpu")
+        found = worker.segment(QUICK, quick, **EXACT)
         assert found.label_map.array.any()
         assert worker._held.process.ready  # its first message was not lost in the noise
-        assert worker.segment(QUICK, quick, device="cpu").label_map.array.tobytes() == found.label_map.array.tobytes()
+        assert worker.segment(QUICK, quick, **EXACT).label_map.array.tobytes() == found.label_map.array.tobytes()
 
 
 def deep(folder: Path) -> Path:
@@ -150,8 +149,8 @@ def test_japanese_and_very_long_paths_with_spaces(tmp_path, monkeypatch):
     temporary = deep(tmp_path / "temporary")
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     with Worker() as worker:
-        found = worker.segment(QUICK, model, device="cpu")
-    assert found.label_map.array.tobytes() == segment_image(QUICK, model, device="cpu").label_map.array.tobytes()
+        found = worker.segment(QUICK, model, **EXACT)
+    assert found.label_map.array.tobytes() == segment_image(QUICK, model, **EXACT).label_map.array.tobytes()
     assert list(temporary.iterdir()) == []
 
 
@@ -162,9 +161,9 @@ def test_the_program_itself_may_lie_in_such_a_path_whatever_the_locale(tmp_path,
         shutil.copytree(REPOSITORY / package, home / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPOSITORY / "MedSegAI/Resources/Models", home / "MedSegAI/Resources/Models")
     code = (
-        "import sys; from fixtures_worker import QUICK; from MedSegAILib.worker import client\n"
+        "import sys; from fixtures_worker import EXACT, QUICK; from MedSegAILib.worker import client\n"
         "with client.Worker() as worker: print(client.__file__.encode('utf-8', 'surrogateescape'), "
-        "worker.segment(QUICK, sys.argv[1], device='cpu').label_map.array.sum())"
+        "worker.segment(QUICK, sys.argv[1], **EXACT).label_map.array.sum())"
     )
     environment = {
         **os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0",
@@ -174,4 +173,4 @@ def test_the_program_itself_may_lie_in_such_a_path_whatever_the_locale(tmp_path,
     assert run.returncode == 0, run.stderr.decode(errors="replace")
     place, total = run.stdout.decode().rsplit(" ", 1)
     assert repr("田中".encode())[2:-1] in place
-    assert int(total) == segment_image(QUICK, ModelFolder.open(quick), device="cpu").label_map.array.sum()
+    assert int(total) == segment_image(QUICK, ModelFolder.open(quick), **EXACT).label_map.array.sum()

@@ -78,7 +78,7 @@ class Worker:
 
         Raises WorkerError if it cannot be started.
         """
-        if self.pid is None:
+        if self.pid is None and self._run is None:  # a run whose process has just ended is yet to tell so
             self._held.release()
             self._held.process = WorkerProcess(self._python or find_python())
 

@@ -23,8 +23,9 @@ logger = logging.getLogger(__name__)
 
 MODULE = "MedSegAILib.worker"
 SOURCE = Path(__file__).resolve().parents[2]  # the folder that holds MedSegAILib and MedSegAICore
-LAST_LINES = 40  # of what the worker printed
+LAST_LINES = 200  # of what the worker printed; a report of a crash has so many
 SECONDS_TO_END = 5.0  # after it was killed; only a process in an uninterruptible system call needs longer
+SECONDS_TO_DRAIN = 0.3  # for its last words, which a process that it left behind could keep from ending
 
 
 def find_python() -> str:
@@ -102,20 +103,22 @@ class WorkerProcess:
         with suppress(OSError):
             self._process.stdin.close()
         for thread in self._threads:
-            thread.join(SECONDS_TO_END)
+            thread.join(SECONDS_TO_DRAIN)
 
     def last_words(self) -> str:
-        """How it ended, for the sentence of an error: its status and the last line that it printed."""
+        """How it ended, for the sentence of an error: its status and what it printed last. The rest is logged."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(SECONDS_TO_END)
         for thread in self._threads:
-            thread.join(SECONDS_TO_END)
+            thread.join(SECONDS_TO_DRAIN)
         status = self._process.returncode
         how = f"status {status}" if status is None or status >= 0 else f"signal {_signal_name(-status)}"
         printed = [line for line in self._printed if line.strip()]
         if printed:
             logger.error("The worker process ended with %s. It printed:\n%s", how, "\n".join(printed))
-        return f"{how}: {printed[-1].strip()}" if printed else how
+        # Python's report of a crash begins with the reason; a list of loaded libraries ends it.
+        reasons = [line for line in printed if line.startswith("Fatal Python error")] or printed
+        return f"{how}: {reasons[-1].strip()}" if reasons else how
 
 
 def environment() -> dict[str, str]:

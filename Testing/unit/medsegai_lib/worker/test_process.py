@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import fixtures_worker
-from fixtures_worker import QUICK, SLOW_TILES, exists, wait_until_in_a_tile
+from fixtures_worker import EXACT, MIRRORED, QUICK, SLOW_TILES, exists, wait_until_in_a_tile
 from MedSegAICore.errors import DependencyError, WorkerError
 from MedSegAILib.worker.client import Worker
 from MedSegAILib.worker.process import environment, find_python
@@ -26,7 +26,7 @@ def script(path, text):
 def failure(executable, model) -> str:
     worker = Worker(executable)
     with pytest.raises(WorkerError) as caught:
-        worker.segment(QUICK, model, device="cpu")
+        worker.segment(QUICK, model, **EXACT)
     assert worker.pid is None
     assert str(caught.value).count("\n") == 0
     return str(caught.value)
@@ -64,10 +64,10 @@ def test_a_launcher_is_ended_with_the_interpreter_that_it_started(tmp_path, quic
     children = tmp_path / "children"
     start = f'exec 3<&0; {sys.executable} "$@" <&3 & echo $! > "{children}"; wait $!'
     worker = Worker(script(tmp_path / "PythonSlicer", start))
-    assert worker.segment(QUICK, quick, device="cpu").label_map.array.any()
+    assert worker.segment(QUICK, quick, **EXACT).label_map.array.any()
     launcher, child = worker.pid, int(children.read_text())
     assert child != launcher
-    run = worker.begin(SLOW_TILES, slow_tiles, device="cpu", mirroring=True)
+    run = worker.begin(SLOW_TILES, slow_tiles, **MIRRORED)
     wait_until_in_a_tile(run)
     run.abandon()  # too busy to stop by itself
     assert not exists(launcher)
@@ -112,8 +112,8 @@ def test_missing_torch_is_said_as_everywhere_and_may_be_installed_meanwhile(tmp_
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     worker = Worker()
     with pytest.raises(DependencyError, match="PyTorch is not installed. In Slicer install the PyTorch extension"):
-        worker.segment(QUICK, quick, device="cpu")
+        worker.segment(QUICK, quick, **EXACT)
     assert worker.pid is None
     (tmp_path / "torch.py").unlink()
     with worker:
-        assert worker.segment(QUICK, quick, device="cpu").label_map.array.any()
+        assert worker.segment(QUICK, quick, **EXACT).label_map.array.any()
