@@ -45,6 +45,10 @@ class WorkerError(MedSegAIError):
     """The worker process cannot be started, ended too early, is busy, or failed for a reason nobody foresaw."""
 
 
+class ClusterError(MedSegAIError):
+    """A Dask cluster cannot be reached or used, or its workers are gone."""
+
+
 class Cancelled(MedSegAIError):
     """The user stopped the run. Nothing was written."""
 

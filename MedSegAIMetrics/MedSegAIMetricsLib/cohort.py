@@ -93,13 +93,18 @@ def compare_files(
     Settings.of(**settings)  # a wrong measure is not a matter of one case
     rows: list[Row] = []
     for files in cases:
-        own, comparison = _compare_case(files, settings, grid, labels)
-        group = (groups or {}).get(files.case, dict.fromkeys(_columns(groups), UNKNOWN))
-        own = [dataclasses.replace(row, group=group) for row in own]
+        own, comparison = compare_case(files, settings, grid=grid, labels=labels)
+        own = in_groups(own, groups)
         rows += own
         if done is not None:
             done(files, own, comparison)
     return rows
+
+
+def in_groups(rows: Sequence[Row], groups: Mapping[str, Mapping[str, str]] | None) -> list[Row]:
+    """The rows with the subgroups of their cases; one that ``groups`` does not name is ``unknown`` in all of them."""
+    unknown = dict.fromkeys(_columns(groups), UNKNOWN)
+    return [dataclasses.replace(row, group=(groups or {}).get(row.case, unknown)) for row in rows]
 
 
 def read_subgroups(path: Path) -> dict[str, dict[str, str]]:
@@ -131,12 +136,18 @@ def read_subgroups(path: Path) -> dict[str, dict[str, str]]:
     return groups
 
 
-def _compare_case(files: CaseFiles, settings: Mapping, grid: str, labels) -> tuple[list[Row], SegmentComparison | None]:
+def compare_case(
+    files: CaseFiles, settings: Mapping, *, grid: str = "reference", labels: Mapping[int, str] | None = None
+) -> tuple[list[Row], SegmentComparison | None]:
+    """The rows of one case, as ``compare_files`` makes them, and what they were taken from; None if nothing could be.
+
+    Raises InputError for wrong settings only.
+    """
     if files.reference is None:
-        return [_row_without_values(files, NO_REFERENCE, "there is no reference file", settings)], None
+        return [row_without_values(files.case, NO_REFERENCE, "there is no reference file", settings)], None
     reference, problem = _read(files.reference, labels)
     if reference is None:
-        return [_row_without_values(files, FAILED, f"the reference cannot be read: {problem}", settings)], None
+        return [row_without_values(files.case, FAILED, f"the reference cannot be read: {problem}", settings)], None
     test, problem = _read(files.test, labels) if files.test is not None else (None, "there is no test file")
     missing = test is None
     if missing:
@@ -145,7 +156,7 @@ def _compare_case(files: CaseFiles, settings: Mapping, grid: str, labels) -> tup
     try:
         comparison = compare_label_maps(reference, test, grid=grid, **settings)
     except Exception as error:  # one bad case never stops a batch
-        return [_row_without_values(files, FAILED, _sentence(error), settings)], None
+        return [row_without_values(files.case, FAILED, _sentence(error), settings)], None
     rows = rows_of(comparison, files.case)
     if missing:
         rows = [dataclasses.replace(row, status=NO_TEST, reason=problem) for row in rows]
@@ -167,10 +178,11 @@ def _sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _row_without_values(files: CaseFiles, status: str, reason: str, settings: Mapping) -> Row:
+def row_without_values(case: str, status: str, reason: str, settings: Mapping) -> Row:
+    """The row of a case of which nothing could be measured: all values are NaN. ``status``: see Row."""
     chosen = Settings.of(**settings)
     values = {measure.name: math.nan for measure in chosen.measures}
-    return Row(files.case, 0, "", values, str(chosen.region), status=status, reason=reason)
+    return Row(case, 0, "", values, str(chosen.region), status=status, reason=reason)
 
 
 def _named(label_map: LabelMap, names: Mapping[int, str] | None) -> LabelMap:

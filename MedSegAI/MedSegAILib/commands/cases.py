@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Protocol
 
 from MedSegAICore.dicom import DicomSeries, find_series, read_series
 from MedSegAICore.errors import InputError, MedSegAIError
 from MedSegAICore.files import IMAGE_SUFFIXES, read_image
 from MedSegAICore.image import Image, stack_channels
+from MedSegAILib.commands.terminal import say as say_on_terminal
 from MedSegAILib.models.card import ModelCard
 from MedSegAILib.models.series_selection import choose_series
 
@@ -19,19 +21,77 @@ CHANNEL_NUMBER = re.compile(r"(.+)_(\d{4})")  # nnU-Net's name of a channel's fi
 RESULT_ENDINGS = (".seg.nrrd", "_probabilities.nrrd", "_uncertainty.nrrd")  # of earlier runs into the same folder
 
 
+Say = Callable[[str], None]
+
+
+class Source(Protocol):
+    """Where a volume comes from. Plain data, so that another process can read it."""
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """What must be there for it to be read."""
+
+    def read(self, say: Say) -> Image:
+        """Raises InputError or GeometryError. ``say`` is told what was chosen and why."""
+
+
 @dataclass(frozen=True)
 class Case:
-    """A name for the output files, and how to read the volume. ``read`` raises InputError or GeometryError."""
+    """A name for the output files, and the volume. Plain data, as its source is."""
 
     name: str
-    read: Callable[[], Image]
+    source: Source
+
+    def read(self, say: Say = say_on_terminal) -> Image:
+        """Raises InputError or GeometryError. ``say`` is told which series of a study was chosen and why."""
+        return self.source.read(say)
 
 
-def find_cases(inputs: Sequence[Path], channels: int, card: ModelCard | None, say: Callable[[str], None]) -> list[Case]:
+@dataclass(frozen=True)
+class ImageFiles:
+    """One file, or one for each channel in their order."""
+
+    files: tuple[Path, ...]
+
+    def read(self, _say: Say) -> Image:
+        images = [read_image(path) for path in self.files]
+        return images[0] if len(images) == 1 else stack_channels(images)
+
+
+@dataclass(frozen=True)
+class DicomStudy:
+    """The series of a study, of which the model card chooses one."""
+
+    name: str
+    found: tuple[DicomSeries, ...]
+    card: ModelCard | None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(file for series in self.found for file in series.files)
+
+    def read(self, say: Say) -> Image:
+        choice = choose_series(self.found, self.card, f"The study {self.name}")
+        say(f"{self.name}: series {choice.series} was chosen: {choice.reason}.")
+        return read_series(choice.series)
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """An input that cannot be used, and why."""
+
+    reason: str
+    files: tuple[Path, ...] = ()
+
+    def read(self, _say: Say) -> Image:
+        raise InputError(self.reason)
+
+
+def find_cases(inputs: Sequence[Path], channels: int, card: ModelCard | None, say: Say) -> list[Case]:
     """One case per image file, group of channel files, or DICOM study in the inputs; names are made unique.
 
     An input that cannot be used becomes a case whose ``read`` raises the reason, so that the others still run.
-    ``say`` is told which series of a study was chosen and why, and what of a folder was left out.
+    ``say`` is told what of a folder was left out.
     """
     cases: list[Case] = []
     for is_folder, paths in groupby(map(Path, inputs), key=Path.is_dir):
@@ -47,11 +107,11 @@ def find_cases(inputs: Sequence[Path], channels: int, card: ModelCard | None, sa
         if name != case.name:
             say(f"There is more than one case {case.name!r}; one of them is written as {name!r}.")
         taken.add(name.lower())
-        unique.append(Case(name, case.read))
+        unique.append(replace(case, name=name))
     return unique
 
 
-def _folder(path: Path, channels: int, card: ModelCard | None, say: Callable[[str], None]) -> list[Case]:
+def _folder(path: Path, channels: int, card: ModelCard | None, say: Say) -> list[Case]:
     try:
         entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
         images = [entry for entry in entries if entry.is_file() and _is_image(entry)]
@@ -61,7 +121,7 @@ def _folder(path: Path, channels: int, card: ModelCard | None, say: Callable[[st
             say(f"{path}: {names} left out, they are results and not volumes.")
         volumes = [image for image in images if image not in results]
         if not volumes:
-            return list(_dicom_folder(path, card, say))
+            return list(_dicom_folder(path, card))
         if any(entry.is_dir() for entry in entries):
             say(f"{path}: only its image files are taken; sub-folders must be given by themselves.")
         return list(_image_files(volumes, channels))
@@ -82,7 +142,7 @@ def _image_files(files: Sequence[Path], channels: int) -> Iterator[Case]:
             groups[file, numbered[1] if numbered and numbered[2] == "0000" else _stem(file)] = [file]
     for (place, name), paths in groups.items():
         if place in paths:
-            yield Case(name, lambda path=place: read_image(path))
+            yield Case(name, ImageFiles((place,)))
         else:
             yield _channel_files(name, sorted(paths, key=_stem), channels)
 
@@ -90,12 +150,12 @@ def _image_files(files: Sequence[Path], channels: int) -> Iterator[Case]:
 def _channel_files(name: str, paths: Sequence[Path], channels: int) -> Case:
     needed = [f"{name}_{number:04d}" for number in range(channels)]
     if [_stem(path) for path in paths] == needed:
-        return Case(name, lambda: stack_channels([read_image(path) for path in paths]))
+        return Case(name, ImageFiles(tuple(paths)))
     found = ", ".join(path.name for path in paths)
     return _failing(name, f"The model needs the channel files {needed[0]} to {needed[-1]}, but there are {found}.")
 
 
-def _dicom_folder(path: Path, card: ModelCard | None, say: Callable[[str], None]) -> Iterator[Case]:
+def _dicom_folder(path: Path, card: ModelCard | None) -> Iterator[Case]:
     found = find_series(path)
     if not found:
         yield _failing(path.name, f"{path} holds neither images ({', '.join(IMAGE_SUFFIXES)}) nor DICOM files.")
@@ -105,27 +165,15 @@ def _dicom_folder(path: Path, card: ModelCard | None, say: Callable[[str], None]
     if len(studies) > 1 and not direct:
         # A folder of studies: every sub-folder is a case of its own.
         for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
-            yield from _dicom_folder(folder, card, say)
+            yield from _dicom_folder(folder, card)
         return
     for number, study in enumerate(sorted(studies), start=1):
         name = path.resolve().name if len(studies) == 1 else f"{path.resolve().name}_{number}"
-        yield _study(name, [series for series in found if series.study == study], card, say)
-
-
-def _study(name: str, found: Sequence[DicomSeries], card: ModelCard | None, say: Callable[[str], None]) -> Case:
-    def read() -> Image:
-        choice = choose_series(found, card, f"The study {name}")
-        say(f"{name}: series {choice.series} was chosen: {choice.reason}.")
-        return read_series(choice.series)
-
-    return Case(name, read)
+        yield Case(name, DicomStudy(name, tuple(series for series in found if series.study == study), card))
 
 
 def _failing(name: str, reason: str) -> Case:
-    def read() -> Image:
-        raise InputError(reason)
-
-    return Case(name, read)
+    return Case(name, Unusable(reason))
 
 
 def _is_image(path: Path) -> bool:

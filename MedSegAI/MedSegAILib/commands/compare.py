@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MedSegAICore import VERSION
-from MedSegAICore.errors import InputError, MedSegAIError
-from MedSegAICore.files import atomic_path, read_image
+from MedSegAICore.errors import InputError
+from MedSegAICore.files import atomic_path
+from MedSegAILib.commands import cluster
 from MedSegAILib.commands.status import DONE, SOME_FAILED
 from MedSegAILib.commands.terminal import ProgressLine, say
+from MedSegAILib.commands.worst_pictures import PICTURES, WorstPictures
 
 # Not at the top: in Slicer's developer mode the metrics package is not on the path yet when this module loads.
 if TYPE_CHECKING:
     from MedSegAIMetricsLib.cohort import CaseFiles
     from MedSegAIMetricsLib.label_maps import SegmentComparison
     from MedSegAIMetricsLib.measures import Measure
-    from MedSegAIMetricsLib.report import Picture
     from MedSegAIMetricsLib.tables import Row
 
 SURFACES = ("face", "surfel", "voxelcenter", "smooth")
-PICTURES = 10  # of the worst cases in the report
 IN_SUBGROUPS = ("dice", "hd95", "nsd")
 SHOWN = ("dice", "hd", "assd", "nsd", "volume_difference_percent", "lesion_f1")  # first parts of names on the terminal
 
@@ -57,6 +57,7 @@ def add_parser(subparsers):
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write all rows, and the summary to FILE_summary.csv")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report in one file")
     parser.add_argument("--json", action="store_true", help="print one JSON list of all rows to standard output")
+    cluster.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -64,13 +65,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Raises MedSegAIError if the inputs or settings cannot be used at all."""
     from MedSegAIMetricsLib.tables import COMPARED
 
-    worst = _WorstPictures(_measures(arguments), arguments.images) if arguments.html else None
+    worst = WorstPictures(measures_of(arguments), arguments.images, say) if arguments.html else None
     rows = _compare(arguments, worst)
     _write(arguments, rows, worst)
     if arguments.json:
         print(json.dumps([_json_row(row) for row in rows], indent=2), flush=True)
     else:
-        _print_summary(rows, _measures(arguments))
+        _print_summary(rows, measures_of(arguments))
     failed = {row.case: row for row in rows if row.status != COMPARED}
     for row in failed.values():
         say(f"{row.case}: {row.status}: {row.reason.rstrip('.')}.")
@@ -79,7 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
     return SOME_FAILED if failed else DONE
 
 
-def _compare(arguments: argparse.Namespace, worst: _WorstPictures | None) -> list[Row]:
+def _compare(arguments: argparse.Namespace, worst: WorstPictures | None) -> list[Row]:
+    from MedSegAILib.commands.compare_cluster import compare_on_cluster
     from MedSegAIMetricsLib.cohort import compare_files, match_files, read_subgroups
 
     cases = match_files(arguments.reference, arguments.test)
@@ -89,19 +91,23 @@ def _compare(arguments: argparse.Namespace, worst: _WorstPictures | None) -> lis
             f"{arguments.subgroups} names no case that is compared: it has {next(iter(groups))!r}, the files "
             f"{cases[0].case!r}. Its first column must hold the names of the cases."
         )
+    if cluster.is_wanted(arguments):
+        return compare_on_cluster(cases, arguments, groups, worst)
     with ProgressLine(f"comparing {len(cases)} case(s)") as progress:
 
         def done(files: CaseFiles, rows: list[Row], comparison: SegmentComparison | None):
-            progress((cases.index(files) + 1) / len(cases), files.case)
+            number = cases.index(files)
+            progress((number + 1) / len(cases), files.case)
             if worst is not None and comparison is not None:
-                worst.add(files.case, rows, comparison)
+                worst.add(number, files.case, rows, comparison)
 
         return compare_files(
-            cases, _settings(arguments), grid=arguments.grid, labels=arguments.labels, groups=groups, done=done
+            cases, settings_of(arguments), grid=arguments.grid, labels=arguments.labels, groups=groups, done=done
         )
 
 
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of ``compare_label_maps``."""
     return {
         "measures": arguments.measures,
         "percentiles": arguments.percentile,
@@ -111,71 +117,18 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _measures(arguments: argparse.Namespace) -> tuple[Measure, ...]:
+def measures_of(arguments: argparse.Namespace) -> tuple[Measure, ...]:
+    """Raises InputError for wrong settings."""
     from MedSegAIMetricsLib.comparison import Settings
 
-    return Settings.of(**_settings(arguments)).measures
+    return Settings.of(**settings_of(arguments)).measures
 
 
-class _WorstPictures:
-    """Pictures of the worst cases, made as cases come, so that no more than these are ever in memory."""
-
-    def __init__(self, measures: tuple[Measure, ...], images: Path | None):
-        from MedSegAIMetricsLib.tables import ranking_measure
-
-        self._measure = ranking_measure(measures)
-        self._images = images
-        self._kept: list[tuple[Row, Picture]] = []
-
-    def add(self, case: str, rows: list[Row], comparison: SegmentComparison):
-        from MedSegAIMetricsLib.tables import worst_first
-
-        if self._measure is None:  # nothing that was measured has a better and a worse side
-            return
-        for key, row in zip(comparison, rows, strict=True):
-            worst = worst_first([*(kept for kept, _ in self._kept), row], self._measure)[:PICTURES]
-            if any(one is row for one in worst) and (picture := self._picture(case, key, row, comparison)):
-                kept = [*self._kept, (row, picture)]
-                self._kept = [pair for one in worst for pair in kept if pair[0] is one]
-
-    @property
-    def pictures(self) -> list[Picture]:
-        return [picture for _, picture in self._kept]
-
-    def _picture(self, case: str, key: str, row: Row, comparison: SegmentComparison) -> Picture | None:
-        from MedSegAIMetricsLib.overlays import overlay_png
-        from MedSegAIMetricsLib.report import Picture
-
-        reference, test = comparison.masks(key)
-        if not reference.any() and not test.any():
-            return None
-        png, caption = overlay_png(reference, test, comparison.grid, self._image(case, comparison))
-        value = row.values.get(self._measure.name, math.nan)
-        return Picture(f"{case}, {row.segment}", png, f"{self._measure.title} {value:.3f}. {caption}")
-
-    def _image(self, case: str, comparison: SegmentComparison):
-        """The case's intensities if they lie on the grid of the comparison; else the picture is drawn without them."""
-        from MedSegAIMetricsLib.cohort import find_image
-
-        path = find_image(self._images, case) if self._images else None
-        if path is None:
-            return None
-        try:
-            image = read_image(path)
-        except MedSegAIError as error:
-            say(f"{case}: drawn without its image: {error}")
-            return None
-        if not image.grid.matches(comparison.grid):
-            say(f"{case}: drawn without its image, which lies on {image.grid}.")
-            return None
-        return image.array[0]
-
-
-def _write(arguments: argparse.Namespace, rows: list[Row], worst: _WorstPictures | None):
+def _write(arguments: argparse.Namespace, rows: list[Row], worst: WorstPictures | None):
     from MedSegAIMetricsLib.report import html_report
     from MedSegAIMetricsLib.tables import rows_csv, summarize, summarize_subgroups, summary_csv
 
-    measures = _measures(arguments)
+    measures = measures_of(arguments)
     if arguments.csv:
         lines = summarize(rows, measures) + [
             line for own in summarize_subgroups(rows, measures).values() for line in own

@@ -29,11 +29,16 @@ STAGED = ".staged-"  # begins the names of files that are not complete yet
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """Where the results of a case go: ``<name>.<format>``, ``<name>.json``, and ``<name>_<kind>.nrrd`` for MAPS."""
+    """Where the results of a case go: ``<name>.<format>``, ``<name>.json``, and ``<name>_<kind>.nrrd`` for MAPS.
+
+    ``staging``: a folder on the same disk for files that are not complete yet, by default ``folder`` itself. Processes
+    that could write the same case at the same time need one each.
+    """
 
     folder: Path
     name: str
     format: str
+    staging: Path | None = None
 
     @property
     def output(self) -> Path:
@@ -75,7 +80,8 @@ class CaseFiles:
         """
         maps = {self.folder / f"{self.name}_{kind}.nrrd": getattr(result, kind) for kind in MAPS}
         maps = {path: image for path, image in maps.items() if image is not None}
-        staged = {path: self.folder / f"{STAGED}{path.name}" for path in (*maps, self.record, self.output)}
+        staging = self.staging or self.folder
+        staged = {path: staging / f"{STAGED}{path.name}" for path in (*maps, self.record, self.output)}
         try:
             if self.format == "seg.nrrd":
                 write_segmentation(staged[self.output], result.label_map, {PROVENANCE: json.dumps(result.provenance)})
@@ -89,7 +95,7 @@ class CaseFiles:
             for final, temporary in staged.items():
                 os.replace(temporary, final)
         except OutputError as error:
-            raise OutputError(str(error).replace(STAGED, "")) from error
+            raise OutputError(str(error).replace(str(staging), str(self.folder)).replace(STAGED, "")) from error
         except OSError as error:
             raise OutputError(f"{self.output} cannot be written: {error.strerror or error}.") from error
         finally:

@@ -9,7 +9,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from MedSegAICore.errors import Cancelled, MedSegAIError, OutputError
 from MedSegAICore.image import Image
 from MedSegAICore.text import format_volume
+from MedSegAILib.commands import cluster
 from MedSegAILib.commands.cases import Case, find_cases
 from MedSegAILib.commands.record import CaseFiles
 from MedSegAILib.commands.status import DONE, SOME_FAILED
@@ -25,6 +27,7 @@ from MedSegAILib.inference.quality import QUALITIES, STANDARD
 
 if TYPE_CHECKING:
     from MedSegAILib.inference.prediction import Predictor
+    from MedSegAILib.models.model import Model
 
 FORMATS = ("seg.nrrd", "nii.gz")
 
@@ -74,6 +77,7 @@ def add_parser(subparsers):
     parser.add_argument("--strict", action="store_true", help="refuse volumes that differ from the model card")
     parser.add_argument("--overwrite", action="store_true", help="segment finished cases again")
     parser.add_argument("--json", action="store_true", help="print one JSON list of all cases to standard output")
+    cluster.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -96,35 +100,72 @@ def run(arguments: argparse.Namespace) -> int:
 
 def run_cases(arguments: argparse.Namespace) -> list[Report]:
     """Segment every case, with a line for each on standard error."""
-    from MedSegAILib.inference.devices import describe_device
-    from MedSegAILib.inference.prediction import Predictor
+    from MedSegAILib.commands.segment_cluster import on_cluster
     from MedSegAILib.models.library import ModelLibrary
 
     model = ModelLibrary().find(arguments.model)
-    predictor = Predictor(
-        model, arguments.device, quality=arguments.quality, mirroring=arguments.mirroring, folds=arguments.folds
-    )
-    cases = find_cases(arguments.inputs, len(model.channel_names), model.card, say)
-    _make_folder(arguments.output)
-    say(f"{model.title} on {describe_device(predictor.device)}, {predictor.settings}.")
-    reports: list[Report] = []
-    try:
+    reports: dict[int, Report] = {}
+    with (on_cluster if cluster.is_wanted(arguments) else _here)(model, arguments) as work:
+        cases = find_cases(arguments.inputs, len(model.channel_names), model.card, say)
+        _make_folder(arguments.output)
+        try:
+            with closing(work(cases)) as finished:
+                for number, report in finished:
+                    reports[number] = report
+                    say(_line(report, number, len(cases)))
+        finally:
+            # Also after Ctrl-C: what was finished is worth knowing.
+            if arguments.json:
+                print(json.dumps([reports[number].to_dict() for number in sorted(reports)], indent=2), flush=True)
+    return [reports[number] for number in sorted(reports)]
+
+
+@contextmanager
+def _here(model: Model, arguments: argparse.Namespace) -> Iterator[Callable[[Sequence[Case]], Iterator]]:
+    """A function that segments cases in this process, and gives the number and the report of each."""
+    predictor = make_predictor(model, arguments)
+
+    def work(cases: Sequence[Case]) -> Iterator[tuple[int, Report]]:
+        say(describe(predictor))
         for number, case in enumerate(cases, start=1):
             with ProgressLine(f"[{number}/{len(cases)}] {case.name}") as progress:
-                reports.append(_run_case(case, predictor, arguments, progress))
-            say(_line(reports[-1], number, len(cases)))
-    finally:
-        # Also after Ctrl-C: what was finished is worth knowing.
-        if arguments.json:
-            print(json.dumps([report.to_dict() for report in reports], indent=2), flush=True)
-    return reports
+                report = run_case(case, predictor, arguments, progress=progress)
+            yield number, report
+
+    yield work
 
 
-def _run_case(case: Case, predictor: Predictor, arguments: argparse.Namespace, progress: ProgressLine) -> Report:
+def make_predictor(model: Model, arguments: argparse.Namespace) -> Predictor:
+    """The model, loaded as the arguments want it. Raises ModelError or DeviceError."""
+    from MedSegAILib.inference.prediction import Predictor
+
+    return Predictor(
+        model, arguments.device, quality=arguments.quality, mirroring=arguments.mirroring, folds=arguments.folds
+    )
+
+
+def describe(predictor: Predictor) -> str:
+    """A sentence about what runs where and how."""
+    from MedSegAILib.inference.devices import describe_device
+
+    return f"{predictor.model.title} on {describe_device(predictor.device)}, {predictor.settings}."
+
+
+def run_case(
+    case: Case,
+    predictor: Predictor,
+    arguments: argparse.Namespace,
+    *,
+    say: Callable[[str], None] = say,
+    progress: Callable[[float, str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    staging: Path | None = None,
+) -> Report:
+    """Segment one case and write its files. Raises Cancelled only: what else goes wrong is in the report."""
     started = time.perf_counter()
-    files = CaseFiles(arguments.output, case.name, arguments.format)
+    files = CaseFiles(arguments.output, case.name, arguments.format, staging)
     try:
-        image = case.read()
+        image = case.read(say)
         request = _fingerprint(image, predictor, arguments)
         if not arguments.overwrite and (found := files.finished(request)) is not None:
             return Report(case.name, "skipped", str(files.output), found["volumes_ml"], warnings=found["warnings"])
@@ -137,6 +178,7 @@ def _run_case(case: Case, predictor: Predictor, arguments: argparse.Namespace, p
             uncertainty=arguments.uncertainty,
             strict=arguments.strict,
             progress=progress,
+            cancelled=cancelled,
         )
         warnings = [*image.meta.get("warnings", ()), *result.warnings]
         files.write(result, request, warnings)

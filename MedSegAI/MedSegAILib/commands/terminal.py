@@ -8,6 +8,8 @@ import sys
 class ProgressLine:
     """A bar on a terminal while its ``with`` block runs; elsewhere, or without tqdm (as in Slicer), nothing."""
 
+    _shown = None  # the bar that is on the terminal now
+
     def __init__(self, title: str):
         self.title, self._bar = title, None
 
@@ -18,12 +20,15 @@ class ProgressLine:
             except ImportError:
                 return self
             layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
-            self._bar = tqdm(total=1.0, desc=self.title, bar_format=layout, leave=False, file=sys.stderr)
+            self._bar = ProgressLine._shown = tqdm(
+                total=1.0, desc=self.title, bar_format=layout, leave=False, file=sys.stderr
+            )
         return self
 
     def __exit__(self, *_):
         if self._bar is not None:
             self._bar.close()
+            ProgressLine._shown = None
 
     def __call__(self, fraction: float, message: str):
         """Progress of 0..1, as the libraries report it."""
@@ -34,4 +39,9 @@ class ProgressLine:
 
 def say(text: str):
     """A line that stays, on standard error: standard output is for results."""
+    bar = ProgressLine._shown
+    if bar is not None:
+        bar.clear()
     print(text, file=sys.stderr, flush=True)
+    if bar is not None:
+        bar.refresh()
