@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 import pickle
+import re
 import sys
 import threading
 import time
@@ -30,14 +31,16 @@ from MedSegAILib.commands.terminal import say as say_on_terminal
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+ADDRESS = re.compile(r"(?:(?:tcp|tls|ws|wss)://)?[^/\s]+:\d+")
 TRIES = 3  # how many workers an item may bring down
 ANSWER_S = 20.0  # for a scheduler to answer, and for what a worker returned to arrive
 WORKERS_S = 60.0  # to wait for a worker when there is none
 POLL_S = 0.5  # how often to look for workers that came or went while nothing is finished
 
-# For the workers of this computer. They store nothing that could be moved to the disk, and one that pauses may never go
-# on, as PyTorch keeps memory. One that exceeds its share is ended, before the system ends anything else.
+# For the workers of this computer, which store nothing that could be moved to the disk. One that pauses may never go
+# on, as PyTorch keeps memory; one that exceeds its share is ended, before the system ends anything else.
 _MEMORY = {f"distributed.worker.memory.{what}": False for what in ("target", "spill", "pause")}
+_IGNORE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # a terminal sends it to all processes
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -51,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 
 def is_wanted(arguments: argparse.Namespace) -> bool:
-    return bool(arguments.workers or arguments.scheduler)
+    return arguments.workers is not None or arguments.scheduler is not None
 
 
 def path_for_workers(path: Path | None, arguments: argparse.Namespace) -> Path | None:
@@ -144,6 +147,7 @@ class _Run:
         self.last_seen = time.monotonic()  # when there was a worker that could be used
 
     def outcomes(self) -> Iterator[Outcome]:
+        self._check_scheduler()
         while self.waiting or self.begun:
             present = set(self.client.nthreads())
             self._admit(present)
@@ -161,6 +165,17 @@ class _Run:
             if self.client.status == "running":
                 self.client.cancel(list(self.begun), force=True)
                 self.client.run(release, self.id, workers=list(self.usable), on_error="ignore")
+
+    def _check_scheduler(self):
+        """The scheduler looks into what it passes on, and needs our modules for it."""
+        try:
+            answer = self.client.run_on_scheduler(versions, ())
+        except OSError:
+            raise
+        except Exception as error:
+            answer = error
+        if problem := _difference(versions(()), answer):
+            raise ClusterError(f"The scheduler {problem} Install the same version there.")
 
     def _admit(self, present: set[str]):
         """Look at workers that are new. Those that are there at the beginning must all fit."""
@@ -265,7 +280,7 @@ class _Run:
 def _difference(here: dict[str, str], there: dict[str, str] | Exception) -> str:
     """A sentence about what a worker lacks, or nothing."""
     if isinstance(there, Exception):
-        return f"cannot load MedSegAI ({type(there).__name__}: {there})."
+        return f"cannot load MedSegAI: {there}."
     for name, version in here.items():
         if there.get(name, "") != version:
             found = f"has {name} {there[name]}" if there.get(name) else f"lacks {name}"
@@ -301,9 +316,12 @@ def _local_scheduler(workers: int | None):
             cluster = LocalCluster(
                 n_workers=workers, threads_per_worker=max(1, CPU_COUNT // workers), processes=True, host="127.0.0.1",
                 memory_limit=MEMORY_LIMIT // workers, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
+                preload=[_IGNORE_CTRL_C],
             )  # fmt: skip
     except (OSError, RuntimeError, TimeoutError) as error:
-        raise ClusterError(f"{workers} worker processes could not be started: {error}. Try fewer.") from error
+        raise ClusterError(
+            f"{workers} worker processes could not be started: {str(error).rstrip('.')}. Try fewer."
+        ) from error
     try:
         yield cluster
     finally:
@@ -313,8 +331,10 @@ def _local_scheduler(workers: int | None):
 @contextmanager
 def _client(distributed, local, arguments: argparse.Namespace) -> Iterator[Client]:
     try:
+        if not local and not ADDRESS.fullmatch(arguments.scheduler):
+            raise ValueError("it is not an address")
         client = distributed.Client(local or arguments.scheduler, timeout=ANSWER_S, set_as_default=False)
-    except (OSError, ValueError, TypeError, RuntimeError, TimeoutError, ImportError) as error:
+    except (OSError, ValueError, RuntimeError, distributed.TimeoutError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ClusterError(
             f"No Dask scheduler answers at {arguments.scheduler!r} ({reason}). Expected an address such as "

@@ -74,13 +74,15 @@ class Setup:
 
         if not self.staging.is_dir():
             raise OutputError(
-                f"It does not see the output folder {self.arguments.output}, or sees another one of that name. Choose "
-                "one on a file system that this computer and all workers share."
+                f"The worker does not see the output folder {self.arguments.output}, or sees another one of that name. "
+                "Choose one on a file system that this computer and all workers share."
             )
         # The program may be installed elsewhere there; then its bundled models are known by their id.
         model = ModelLibrary().find(self.model if self.model.exists() else self.arguments.model)
         if model.checksum != self.checksum:
-            raise ModelError(f"Its model {model.id!r} is another one than here. Give the path of a shared folder.")
+            raise ModelError(
+                f"The worker's model {model.id!r} is another one than here. Give the path of a folder that all share."
+            )
         require_torch().set_num_threads(cluster_tasks.threads())
         return self, segment.make_predictor(model, self.arguments)
 
