@@ -33,7 +33,7 @@ from fixtures_cluster import (
 from fixtures_models import make_model_folder
 from MedSegAICore.errors import ClusterError, DeviceError, OutputError
 from MedSegAICore.files import read_label_map
-from MedSegAILib.commands import cluster, main, segment_cluster
+from MedSegAILib.commands import cluster, main, segment, segment_cluster
 from MedSegAILib.commands.cases import Case, ImageFiles
 from MedSegAILib.models.library import ModelLibrary
 
@@ -135,9 +135,9 @@ def test_segment_and_compare_give_what_one_process_gives(request, tmp_path, wher
         for sample in ("hippocampus_303", "hippocampus_393"):
             shutil.copy(SAMPLES / f"{sample}.nii.gz", tmp_path / f"in/{sample}{copy}.nii.gz")
             shutil.copy(SAMPLES / f"{sample}_label.nii.gz", tmp_path / f"references/{sample}{copy}.nii.gz")
-    segment = ("segment", "in", "--model", "hippocampus", "--json", "--device", "cpu")
+    command = ("segment", "in", "--model", "hippocampus", "--json", *CPU)
     for output in ("one", "many"):
-        assert medsegai("segment", "in/hippocampus_303b.nii.gz", *segment[2:], "--output", output, cwd=tmp_path)[0] == 0
+        assert medsegai("segment", "in/hippocampus_303b.nii.gz", *command[2:], "--output", output, cwd=tmp_path)[0] == 0
     (tmp_path / "in/broken.nii.gz").write_text("not an image")
     if where == "scheduler":
         dask = request.getfixturevalue("dask")
@@ -147,17 +147,17 @@ def test_segment_and_compare_give_what_one_process_gives(request, tmp_path, wher
     else:
         flags = ("--workers", str(os.cpu_count()))  # one thread each, as in the process to compare with
 
-    status, out, error = medsegai(*segment, "--output", "one", cwd=tmp_path)
+    status, out, error = medsegai(*command, "--output", "one", cwd=tmp_path)
     assert status == 1
     assert [report["status"] for report in reports(out)] == ["failed", "done", "skipped", *["done"] * 2]
-    own_status, own_out, own_error = medsegai(*segment, "--output", "many", *flags, cwd=tmp_path)
+    own_status, own_out, own_error = medsegai(*command, "--output", "many", *flags, cwd=tmp_path)
     assert own_status == status
     as_one = own_out.replace("many/", "one/").replace(f"{tmp_path}/", "")
     assert reports(as_one) == reports(out)
     assert lines(own_error.replace("in many.", "in one.").replace(f"{tmp_path}/", "")) == lines(error)
     assert_equal_results(tmp_path / "many", tmp_path / "one")
     assert all(report["status"] in ("skipped", "failed") for report in
-               reports(medsegai(*segment, "--output", "many", *flags, cwd=tmp_path)[1]))  # fmt: skip
+               reports(medsegai(*command, "--output", "many", *flags, cwd=tmp_path)[1]))  # fmt: skip
 
     (tmp_path / "references/missing.nii.gz").write_bytes((SAMPLES / "hippocampus_303_label.nii.gz").read_bytes())
     printed, pages = [], []
@@ -285,10 +285,8 @@ def test_a_worker_that_does_not_see_a_file_says_so(dask, tmp_path, said):
     """A path that is nowhere stands in for one of another machine."""
     worker = dask.add_worker()
     model = make_model_folder(tmp_path / "model")
-    arguments = argparse.Namespace(
-        workers=None, scheduler=dask.address, model=str(model), device="cpu", mirroring=False, folds=None,
-        output=tmp_path, format="seg.nrrd", overwrite=False, probabilities=False, strict=False,
-    )  # fmt: skip
+    options = ["--model", str(model), "--output", str(tmp_path), "--scheduler", dask.address, *CPU]
+    arguments = cluster.plain(segment.parse([str(tmp_path), *options]))
     case = Case("x", ImageFiles((tmp_path / "not_there.nii.gz",)))
 
     def outcomes(staging):
@@ -296,7 +294,7 @@ def test_a_worker_that_does_not_see_a_file_says_so(dask, tmp_path, said):
         return list(workers.run(segment_cluster.segment_on_worker, [case], setup, say=said.append))
 
     with cluster.connected(arguments) as workers:
-        ((report, _),) = [outcome.value for outcome in outcomes(tmp_path)]
+        ((report, *_),) = [outcome.value for outcome in outcomes(tmp_path)]
         assert report.status == "failed"
         assert f"{worker} does not see {case.source.files[0]}" in report.error
         with pytest.raises(OutputError, match="does not see the output folder"):
