@@ -283,3 +283,48 @@ def _regularity(positions: np.ndarray, step: np.ndarray, normal: np.ndarray) -> 
     if tilt > _TILT_DEG:
         problems.append(f"The slices are tilted by {tilt:.1f} degrees (gantry tilt); the sheared grid was kept.")
     return tuple(problems), ""
+
+
+def sparse_stack(slices: Sequence[Slice], spacing_mm: float | None) -> tuple[Grid, list[int]]:
+    """The grid of slices of which some are missing or lie several times at one place, and the K of each slice.
+
+    Segmentation objects leave empty slices out and store each segment by itself, in any order. ``spacing_mm``: the
+    distance between slices that the file declares; without it, or if the places contradict it, the smallest distance
+    is taken. The grid reaches from the first to the last slice that is there.
+
+    Raises GeometryError if the slices lie on no regular grid.
+    """
+    first = slices[0]
+    if len(_alike(slices)) > 1:
+        raise GeometryError("its frames differ in orientation, size or pixel spacing")
+    if first.position is None or first.axes is None or first.spacing_ji is None:
+        return _unlocated([first], "").grid, [0] * len(slices)
+    positions = np.array([part.position for part in slices])
+    order = np.argsort(positions @ first.normal, kind="stable")
+    gaps = np.diff((positions @ first.normal)[order], prepend=(positions @ first.normal)[order[0]])
+    count, place = _counted(gaps[gaps >= _SAME_PLACE_MM], (spacing_mm, first.thickness)), np.zeros(len(slices), int)
+    place[order[gaps >= _SAME_PLACE_MM]] = count
+    place[order] = np.cumsum(place[order])
+    last = int(place[order[-1]])
+    start, end = positions[order[0]], positions[order[-1]]
+    step = (end - start) / last if last else first.normal * first.thickness
+    away = float(np.linalg.norm(positions - (start + place[:, None] * step), axis=1).max())
+    if away > _TOLERABLE * np.linalg.norm(step):
+        raise GeometryError(f"its frames lie up to {away:.3g} mm away from an even spacing")
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.column_stack([first.axes[0] * first.spacing_ji[1], first.axes[1] * first.spacing_ji[0], step])
+    matrix[:3, 3] = start
+    return Grid((last + 1, first.rows, first.columns), LPS_FROM_RAS @ matrix), place.tolist()
+
+
+def _counted(gaps: np.ndarray, spacings_mm: Sequence[float | None]) -> np.ndarray:
+    """How many slice distances each gap is: of the declared distance, else of the smallest gap, else of the others."""
+    if len(gaps) == 0:
+        return gaps.astype(int)
+    for spacing in (spacings_mm[0], float(gaps.min()), *spacings_mm[1:]):
+        if not spacing or spacing < _SAME_PLACE_MM:
+            continue
+        counts = np.rint(gaps / spacing)
+        if counts.min() >= 1 and np.abs(gaps / spacing - counts).max() <= _TOLERABLE:
+            return counts.astype(int)
+    raise GeometryError(f"its frames are not evenly spaced (distances from {gaps.min():.4g} to {gaps.max():.4g} mm)")

@@ -68,7 +68,8 @@ def read_image(path: str | os.PathLike | Sequence[str | os.PathLike]) -> Image:
 
 
 def read_label_map(path: str | os.PathLike) -> LabelMap:
-    """Read segments: a ``.seg.nrrd`` of 3D Slicer, or any image of whole numbers, DICOM too (a label per value).
+    """Read segments: a ``.seg.nrrd`` of 3D Slicer, a DICOM SEG (the file, or a folder that holds one; see
+    ``read_dicom_seg``), or any image of whole numbers, DICOM too (a label per value).
 
     Raises InputError if the file cannot be read or holds fractions or negative numbers; GeometryError if the geometry
     is not usable.
@@ -77,6 +78,10 @@ def read_label_map(path: str | os.PathLike) -> LabelMap:
     fields: dict[str, str] = {}
     with _system_errors_named(path):
         if _is_dicom(path):
+            if (segmentation := _dicom_seg_at(path)) is not None:
+                from MedSegAICore.dicom_seg import read_dicom_seg
+
+                return read_dicom_seg(segmentation)
             image = _read_dicom(path)
             array, grid = image.array, image.grid
         else:
@@ -212,6 +217,20 @@ def _read_dicom(source: Path | list) -> Image:
     from MedSegAICore.dicom import find_series, only_image_series, read_series
 
     return read_series(only_image_series(find_series(source), source))
+
+
+def _dicom_seg_at(path: Path) -> Path | None:
+    """The DICOM SEG file that this is, or the only one in this folder; None if there is none."""
+    from MedSegAICore.dicom import find_series
+    from MedSegAICore.dicom_seg import is_segmentation
+
+    if path.is_file():
+        return path if is_segmentation(path) else None
+    found = [file for series in find_series(path) if series.modality == "SEG" for file in series.files]
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found[:5]) + (", ..." if len(found) > 5 else "")
+        raise InputError(f"{path} holds {len(found)} DICOM SEG files ({names}). Give one of the files.")
+    return found[0] if found else None
 
 
 def _itk_reader(path: Path):

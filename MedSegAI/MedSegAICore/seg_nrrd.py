@@ -110,7 +110,7 @@ def metadata_of(fields: Mapping[str, str]) -> dict[str, str]:
 def plain_labels(array: np.ndarray) -> tuple[Label, ...]:
     """One label per value in a volume that says nothing about its segments; ids as Slicer gives them."""
     return tuple(
-        Label(value, f"Segment_{value}", f"Segment_{value}", _color(value)) for value in _values(array) if value
+        Label(value, f"Segment_{value}", f"Segment_{value}", distinct_color(value)) for value in _values(array) if value
     )
 
 
@@ -124,7 +124,7 @@ def _values(array: np.ndarray) -> list[int]:
     return np.flatnonzero(present).tolist()
 
 
-def _color(value: int) -> tuple[float, float, float]:
+def distinct_color(value: int) -> tuple[float, float, float]:
     """Distinct colors without a table: hues a golden angle apart."""
     import colorsys
 
