@@ -1,4 +1,4 @@
-"""What DICOM SEG and RTSTRUCT files of ours have in common: who made them, by which algorithm, and how they are saved."""
+"""What our DICOM SEG and RTSTRUCT files have in common: who made them, by which algorithm, how they are saved."""
 
 from __future__ import annotations
 

@@ -138,6 +138,46 @@ class SegmentationLogic:
         write_segmentation(path, mrml.label_map_from_segmentation(segmentationNode), metadata)
         return Path(path)
 
+    def exportDicomSeg(
+        self,
+        segmentationNode,
+        volumeNode,
+        path,
+        *,
+        sourceFolder=None,
+        rtstruct: bool = False,
+        deidentify: bool = False,
+        algorithmType: str | None = None,
+        description: str = "",
+    ) -> Path:
+        """Write all segments, hidden ones too, as a DICOM SEG that refers to the series the volume was loaded from.
+
+        ``sourceFolder``: where its DICOM files are; None asks Slicer's DICOM database, which only the application has.
+        ``rtstruct``: also write contours, ``<path without suffix>_rtstruct.dcm``. ``deidentify``: leave the patient
+        out and replace all UIDs (see ``Deidentifier``). ``algorithmType``: AUTOMATIC for a draft that nobody touched,
+        SEMIAUTOMATIC (None, if a model made the draft) or MANUAL.
+
+        Raises InputError (not loaded from DICOM, files gone, no segments, unknown algorithm), GeometryError (the
+        volume's voxels are not those of the series), DependencyError (no highdicom) and OutputError.
+        """
+        from MedSegAICore.dicom_identity import Deidentifier
+        from MedSegAICore.mrml_dicom import dicom_files_of_volume
+        from MedSegAILib import dicom_export
+
+        path = Path(path)
+        source = sourceFolder if sourceFolder is not None else dicom_files_of_volume(volumeNode)
+        labelMap = mrml.label_map_from_segmentation(segmentationNode, volumeNode)
+        dicom_export.export_dicom(
+            labelMap,
+            dicom_export.series_of_segmentation(labelMap, source),
+            dicom_export.algorithm_of(self.provenance(segmentationNode), algorithmType),
+            seg=path,
+            rtstruct=dicom_export.rtstruct_path(path) if rtstruct else None,
+            deidentifier=Deidentifier() if deidentify else None,
+            description=description or segmentationNode.GetName(),
+        )
+        return path
+
     def _library(self):
         from MedSegAILib.models.library import ModelLibrary
 

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
-from MedSegAICore.dicom import DicomSeries, find_series, read_series
+from MedSegAICore.dicom import DicomSeries, find_series, only_image_series, read_series
 from MedSegAICore.errors import InputError, MedSegAIError
 from MedSegAICore.files import IMAGE_SUFFIXES, read_image
 from MedSegAICore.image import Image, stack_channels
@@ -34,6 +34,9 @@ class Source(Protocol):
     def read(self, say: Say) -> Image:
         """Raises InputError or GeometryError. ``say`` is told what was chosen and why."""
 
+    def series(self) -> DicomSeries | None:
+        """The DICOM series that is read; None if it is not DICOM. Raises as ``read``."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -46,6 +49,10 @@ class Case:
         """Raises InputError or GeometryError. ``say`` is told which series of a study was chosen and why."""
         return self.source.read(say)
 
+    def series(self) -> DicomSeries | None:
+        """The DICOM series that is read, with its files; None if the case is not DICOM. Raises as ``read``."""
+        return self.source.series()
+
 
 @dataclass(frozen=True)
 class ImageFiles:
@@ -56,6 +63,12 @@ class ImageFiles:
     def read(self, _say: Say) -> Image:
         images = [read_image(path) for path in self.files]
         return images[0] if len(images) == 1 else stack_channels(images)
+
+    def series(self) -> DicomSeries | None:
+        if len(self.files) > 1 or _is_image(self.files[0]):
+            return None
+        # Any other file is read as a slice of a DICOM series.
+        return only_image_series(find_series(self.files[0]), self.files[0])
 
 
 @dataclass(frozen=True)
@@ -75,6 +88,9 @@ class DicomStudy:
         say(f"{self.name}: series {choice.series} was chosen: {choice.reason}.")
         return read_series(choice.series)
 
+    def series(self) -> DicomSeries:
+        return choose_series(self.found, self.card, f"The study {self.name}").series
+
 
 @dataclass(frozen=True)
 class Unusable:
@@ -85,6 +101,9 @@ class Unusable:
 
     def read(self, _say: Say) -> Image:
         raise InputError(self.reason)
+
+    def series(self) -> None:
+        return None
 
 
 def find_cases(inputs: Sequence[Path], channels: int, card: ModelCard | None, say: Say) -> list[Case]:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from MedSegAICore import VERSION
 from MedSegAICore.errors import Cancelled, MedSegAIError
-from MedSegAILib.commands import compare, demo, doctor, models, segment, train
+from MedSegAILib.commands import compare, demo, doctor, export_dicom, models, segment, train
 from MedSegAILib.commands.status import CANCELLED, DONE, SOME_FAILED, USAGE
 
-SUBCOMMANDS = (segment, compare, models, train, doctor, demo)
+SUBCOMMANDS = (segment, compare, export_dicom, models, train, doctor, demo)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,40 +48,48 @@ class CaseFiles:
     def record(self) -> Path:
         return self.folder / f"{self.name}.json"
 
-    def finished(self, request: str) -> dict[str, Any] | None:
+    def finished(self, request: str, others: Sequence[Path] = ()) -> dict[str, Any] | None:
         """Volumes and warnings of a result that was written for the same request, or None if there is none.
 
-        ``request``: a checksum of everything that the result depends on.
+        ``request``: a checksum of everything that the result depends on. ``others``: further files that belong to it.
         """
         content = self._content()
-        if content is None or content["request"] != request or not self.output.is_file():
+        if content is None or content["request"] != request or not all(f.is_file() for f in (self.output, *others)):
             return None
         if _sha256(self.output) == content["output_sha256"]:
             return {"volumes_ml": content["volumes_ml"], "warnings": content["warnings"]}
         return {"volumes_ml": read_label_map(self.output).volumes_ml(), "warnings": [*content["warnings"], EDITED]}
 
-    def check_may_write(self):
-        """Raises OutputError if the output exists and is not, to the byte, what this program wrote."""
-        if not self.output.exists():
-            return
+    def check_may_write(self, others: Sequence[Path] = ()):
+        """Raises OutputError if the output, or another file, exists and is not to the byte what this program wrote."""
         content = self._content()
-        if content is None or _sha256(self.output) != content["output_sha256"]:
-            reason = "has no record of having been written by it" if content is None else "was changed since"
-            raise OutputError(
-                f"{self.output.name} exists and {reason}; it may be somebody's work and is not overwritten. "
-                "Move it away, or choose another output folder."
-            )
+        known = {} if content is None else {self.output.name: content["output_sha256"], **content.get("others", {})}
+        for path in (self.output, *others):
+            if path.exists() and _sha256(path) != known.get(path.name):
+                reason = "was changed since" if path.name in known else "has no record of having been written by it"
+                raise OutputError(
+                    f"{path.name} exists and {reason}; it may be somebody's work and is not overwritten. "
+                    "Move it away, or choose another output folder."
+                )
 
-    def write(self, result: Result, request: str, warnings: list[str]):
+    def write(
+        self,
+        result: Result,
+        request: str,
+        warnings: list[str],
+        others: Mapping[Path, Callable[[Path], None]] | None = None,
+    ):
         """Write results and record. All are complete on the disk before the first of them gets its name.
 
-        The segmentation gets it last: until then the case is not finished, whenever the program dies.
+        The segmentation gets it last: until then the case is not finished, whenever the program dies. ``others``:
+        further files, each with a function that writes it to a path.
         Raises OutputError; then nothing new of this case is left, and what was there before stays.
         """
         maps = {self.folder / f"{self.name}_{kind}.nrrd": getattr(result, kind) for kind in MAPS}
         maps = {path: image for path, image in maps.items() if image is not None}
         staging = self.staging or self.folder
-        staged = {path: staging / f"{STAGED}{path.name}" for path in (*maps, self.record, self.output)}
+        others = others or {}
+        staged = {path: staging / f"{STAGED}{path.name}" for path in (*maps, *others, self.record, self.output)}
         try:
             if self.format == "seg.nrrd":
                 write_segmentation(staged[self.output], result.label_map, {PROVENANCE: json.dumps(result.provenance)})
@@ -89,7 +97,10 @@ class CaseFiles:
                 write_label_nifti(staged[self.output], result.label_map)
             for path, image in maps.items():
                 write_image(staged[path], image)
-            write_json(staged[self.record], self._describe(result, request, warnings, _sha256(staged[self.output])))
+            for path, write in others.items():
+                write(staged[path])
+            sums = {path.name: _sha256(staged[path]) for path in (self.output, *others)}
+            write_json(staged[self.record], self._describe(result, request, warnings, sums))
             # An earlier output beside the new record would look like somebody's corrections of it.
             self.output.unlink(missing_ok=True)
             for final, temporary in staged.items():
@@ -103,7 +114,7 @@ class CaseFiles:
                 with suppress(OSError):
                     temporary.unlink()
 
-    def _describe(self, result: Result, request: str, warnings: list[str], sha256: str) -> dict[str, Any]:
+    def _describe(self, result: Result, request: str, warnings: list[str], sums: dict[str, str]) -> dict[str, Any]:
         volumes = result.label_map.volumes_ml()
         segments = [
             {"id": label.id, "name": label.name, "label": label.value, "volume_ml": volumes[label.id]}
@@ -111,7 +122,8 @@ class CaseFiles:
         ]
         return {
             "output": self.output.name,
-            "output_sha256": sha256,
+            "output_sha256": sums.pop(self.output.name),
+            **({"others": sums} if sums else {}),
             "volumes_ml": volumes,
             "segments": segments,
             "warnings": warnings,

@@ -20,6 +20,7 @@ from MedSegAICore.image import Image
 from MedSegAICore.text import format_volume
 from MedSegAILib.commands import cluster
 from MedSegAILib.commands.cases import Case, find_cases
+from MedSegAILib.commands.dicom_output import DicomOutput, add_arguments
 from MedSegAILib.commands.record import CaseFiles
 from MedSegAILib.commands.status import DONE, SOME_FAILED
 from MedSegAILib.commands.terminal import ProgressLine, say
@@ -74,6 +75,8 @@ def add_parser(subparsers):
     parser.add_argument("--probabilities", action="store_true", help="also write <case>_probabilities.nrrd")
     parser.add_argument("--uncertainty", action="store_true", help="also write <case>_uncertainty.nrrd: the entropy, 0 "
                         "to 1, of the folds' and mirrored answers together")  # fmt: skip
+    parser.add_argument("--dicom-seg", action="store_true", help="also write a DICOM SEG, <case>.dcm, for DICOM input")
+    add_arguments(parser)
     parser.add_argument("--strict", action="store_true", help="refuse volumes that differ from the model card")
     parser.add_argument("--overwrite", action="store_true", help="segment finished cases again")
     parser.add_argument("--json", action="store_true", help="print one JSON list of all cases to standard output")
@@ -104,6 +107,8 @@ def run_cases(arguments: argparse.Namespace) -> list[Report]:
     from MedSegAILib.models.library import ModelLibrary
 
     model = ModelLibrary().find(arguments.model)
+    dicom = DicomOutput.of(arguments, model.title)
+    arguments = argparse.Namespace(**vars(arguments), dicom=dicom)  # all workers need the same one
     reports: dict[int, Report] = {}
     with (on_cluster if cluster.is_wanted(arguments) else _here)(model, arguments) as work:
         cases = find_cases(arguments.inputs, len(model.channel_names), model.card, say)
@@ -167,9 +172,10 @@ def run_case(
     try:
         image = case.read(say)
         request = _fingerprint(image, predictor, arguments)
-        if not arguments.overwrite and (found := files.finished(request)) is not None:
+        series, others = arguments.dicom.series_of(case), arguments.dicom.paths(files.folder / f"{case.name}.dcm")
+        if not arguments.overwrite and (found := files.finished(request, others)) is not None:
             return Report(case.name, "skipped", str(files.output), found["volumes_ml"], warnings=found["warnings"])
-        files.check_may_write()
+        files.check_may_write(others)
         if files.output.exists() and not arguments.overwrite:
             say(f"{case.name}: the result of an earlier run, with another input or other settings, is replaced.")
         result = predictor.segment(
@@ -181,7 +187,8 @@ def run_case(
             cancelled=cancelled,
         )
         warnings = [*image.meta.get("warnings", ()), *result.warnings]
-        files.write(result, request, warnings)
+        writers = arguments.dicom.writers(others, result.label_map, series, result.provenance)
+        files.write(result, request, warnings, writers)
     except Cancelled:
         raise
     except MedSegAIError as error:
@@ -202,6 +209,7 @@ def _fingerprint(image: Image, predictor: Predictor, arguments: argparse.Namespa
     parts = [
         voxels_hash(image), geometry_hash(image), predictor.model.checksum, predictor.folds,
         dataclasses.asdict(predictor.settings), arguments.probabilities, arguments.uncertainty,
+        *arguments.dicom.request,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
