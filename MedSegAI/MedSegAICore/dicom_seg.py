@@ -199,6 +199,9 @@ def _decoded(dataset, path: Path):
     """The frames (J, I) one after the other."""
     from pydicom.pixels import iter_pixels
 
+    if dataset.BitsAllocated == 1 and not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        yield from _unpacked(dataset, path)
+        return
     try:
         with python_warnings.catch_warnings():
             python_warnings.simplefilter("ignore")
@@ -208,6 +211,24 @@ def _decoded(dataset, path: Path):
             f"{path} cannot be decoded: it is damaged or truncated, or its compression "
             f"{dataset.file_meta.TransferSyntaxUID.name} is not supported here ({_sentence(error)})."
         ) from error
+
+
+def _unpacked(dataset, path: Path):
+    """Frames of single bits: they follow each other without padding, so one may begin within a byte (PS3.5 8.1.1).
+
+    pydicom 3.0 decodes such frames wrongly if they are asked for one by one, and all at once take eight times the
+    memory.
+    """
+    shape = (int(dataset.Rows), int(dataset.Columns))
+    size, count = shape[0] * shape[1], int(dataset.NumberOfFrames)
+    stored = np.frombuffer(dataset.PixelData, np.uint8)
+    if len(stored) * 8 < size * count:
+        raise _damaged(
+            path, ValueError(f"{count} frames need {-(-size * count // 8)} bytes, but {len(stored)} are there")
+        )
+    for first in range(0, size * count, size):
+        bits = np.unpackbits(stored[first // 8 : (first + size + 7) // 8], bitorder="little")
+        yield bits[first % 8 : first % 8 + size].reshape(shape)
 
 
 def _sentence(error: Exception) -> str:

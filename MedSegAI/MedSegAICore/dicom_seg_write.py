@@ -52,7 +52,7 @@ def write_dicom_seg(
     check_segments(label_map)
     layers = on_grid(label_map, source.grid)
     pixels = _frames_of_file(_pixels(layers, label_map.labels), source)
-    seeded = _mark_ends(pixels, source)
+    marked = _mark_ends(pixels, source, len(label_map.labels))
     time = time or datetime.now()
     try:
         with python_warnings.catch_warnings():
@@ -82,7 +82,7 @@ def write_dicom_seg(
             f"The headers of the DICOM series cannot be used for a segmentation ({type(error).__name__}: {error})."
         ) from error
     _finish(dataset, seed, time)
-    _clear_marks(dataset, seeded)
+    _clear_marks(dataset, marked, len(label_map.labels))
     if source.deidentifier is not None:
         source.deidentifier.mark(dataset)
     save(dataset, path)
@@ -170,20 +170,21 @@ def _frames_of_file(pixels: np.ndarray, source: SourceSeries) -> np.ndarray:
     return pixels[np.argsort([frame for _, frame in source.planes])]
 
 
-def _mark_ends(pixels: np.ndarray, source: SourceSeries) -> list[int]:
-    """Put a voxel of the first segment into an empty first and last plane, which highdicom would leave out.
+def _mark_ends(pixels: np.ndarray, source: SourceSeries, segments: int) -> list[int]:
+    """Put the last voxel of an empty first and last plane into the last segment, or highdicom would leave them out.
 
-    Returns the planes, in the order of ``pixels``. ``_clear_marks`` takes the voxels out again.
+    Returns the planes, in the order of ``pixels``. ``_clear_marks`` takes the voxels out again. It is the last segment,
+    because GDCM, which Slicer and ITK read with, loses the last bits of a file whose voxels do not fill its last byte.
     """
     order = [frame for _, frame in source.planes] if source.is_multiframe else list(range(len(pixels)))
     marked = [plane for plane in {order[0], order[-1]} if not pixels[plane].any()]
     for plane in marked:
-        pixels[plane].reshape(-1)[0] = 1  # the first voxel; of several masks the first segment's
+        pixels[plane].reshape(-1)[-1] = segments if pixels.ndim == 3 else True
     return marked
 
 
-def _clear_marks(dataset, planes: Sequence[int]) -> None:
-    """Clear the first bit of the frames that ``_mark_ends`` filled: the first segment's, at these source images."""
+def _clear_marks(dataset, planes: Sequence[int], segments: int) -> None:
+    """Clear the last bit of the frames that ``_mark_ends`` filled."""
     if not planes:
         return
     data = bytearray(dataset.PixelData)
@@ -191,8 +192,8 @@ def _clear_marks(dataset, planes: Sequence[int]) -> None:
     cleared = 0
     for index, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
         segment = (shared or group.SegmentIdentificationSequence)[0].ReferencedSegmentNumber
-        if segment == 1 and _plane_of(group, dataset) in planes:
-            bit = index * dataset.Rows * dataset.Columns  # frames follow each other without padding (PS3.5 8.1.1)
+        if segment == segments and _plane_of(group, dataset) in planes:
+            bit = (index + 1) * dataset.Rows * dataset.Columns - 1  # frames follow each other without padding
             data[bit // 8] &= ~(1 << bit % 8) & 0xFF
             cleared += 1
     assert cleared == len(planes), "a mark was left in the voxels"

@@ -27,6 +27,7 @@ def export_dicom(
 ) -> None:
     """Write a DICOM SEG to ``seg`` and an RT structure set to ``rtstruct``, each if a path is given.
 
+    ``description``: of the new series; by default the algorithm's name, as names of nodes and files may be a person's.
     Raises what ``open_source``, ``write_dicom_seg`` and ``write_rtstruct`` raise.
     """
     from MedSegAICore.dicom_rtstruct import write_rtstruct
@@ -35,7 +36,7 @@ def export_dicom(
     source = open_source(series, deidentifier)
     for path, write in ((seg, write_dicom_seg), (rtstruct, write_rtstruct)):
         if path is not None:
-            write(path, label_map, source, algorithm, description=description)
+            write(path, label_map, source, algorithm, description=description or algorithm.name)
 
 
 def rtstruct_path(path: Path) -> Path:

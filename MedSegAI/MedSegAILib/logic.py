@@ -174,7 +174,7 @@ class SegmentationLogic:
             seg=path,
             rtstruct=dicom_export.rtstruct_path(path) if rtstruct else None,
             deidentifier=Deidentifier() if deidentify else None,
-            description=description or segmentationNode.GetName(),
+            description=description,
         )
         return path
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from MedSegAICore.dicom_seg import is_segmentation
 from MedSegAICore.errors import InputError, MedSegAIError
 from MedSegAICore.files import IMAGE_SUFFIXES, read_label_map
 from MedSegAICore.image import Label, LabelMap
@@ -41,6 +42,7 @@ def match_files(reference: Path, test: Path) -> list[CaseFiles]:
     """Cases of two files, or of two folders by the names of their files, in alphabetical order.
 
     Names are compared without suffix and without endings such as ``_label`` or ``_pred``. Sub-folders are not searched.
+    DICOM SEG files (``.dcm``) are taken from a folder that holds no other label maps.
     Raises InputError if an input does not exist, is of another kind than the other, or holds no label maps, or if two
     files of a folder are of one case.
     """
@@ -204,21 +206,32 @@ def _named(label_map: LabelMap, names: Mapping[int, str] | None) -> LabelMap:
 
 def _by_case(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.is_file() or not path.name.lower().endswith(IMAGE_SUFFIXES):
-            continue
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    label_maps = [path for path in files if path.name.lower().endswith(IMAGE_SUFFIXES)]
+    # Beside other label maps, a DICOM SEG is most likely another copy of the same case.
+    for path in label_maps or [path for path in files if _may_be_dicom_seg(path)]:
         case = _case(path)
         if case in found:
             raise InputError(f"{found[case].name} and {path.name} in {folder} are both of the case {case!r}.")
         found[case] = path
     if not found:
-        raise InputError(f"{folder} holds no label maps ({', '.join(IMAGE_SUFFIXES)}).")
+        raise InputError(f"{folder} holds no label maps ({', '.join(IMAGE_SUFFIXES)}, or DICOM SEG as .dcm).")
     return found
+
+
+def _may_be_dicom_seg(path: Path) -> bool:
+    """Also for a damaged file, which then counts as a failure."""
+    if path.suffix.lower() != ".dcm":
+        return False
+    try:
+        return is_segmentation(path)
+    except InputError:
+        return True
 
 
 def _case(path: Path) -> str:
     name = path.name
-    for suffix in (".seg.nrrd", *sorted(IMAGE_SUFFIXES, key=len, reverse=True)):
+    for suffix in (".seg.nrrd", ".dcm", *sorted(IMAGE_SUFFIXES, key=len, reverse=True)):
         if name.lower().endswith(suffix):
             name = name[: -len(suffix)]
             break

@@ -26,8 +26,8 @@ def add_parser(subparsers):
     parser.add_argument("segmentation", type=Path, metavar="SEGMENTATION", help="file with the segments")
     parser.add_argument("--source", required=True, type=Path, metavar="FOLDER", help="DICOM series that was segmented")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.dcm", help="the DICOM SEG to write")
-    parser.add_argument("--algorithm-type", choices=ALGORITHM_TYPES, help="who made the segments: a model alone, a "
-                        "model and a person, or a person (default: SEMIAUTOMATIC if the file names a model)")  # fmt: skip
+    parser.add_argument("--algorithm-type", choices=ALGORITHM_TYPES, help="made by a model, by a model and a person, "
+                        "or by a person (default: SEMIAUTOMATIC if the file names a model)")  # fmt: skip
     parser.add_argument("--algorithm-name", default="", metavar="NAME", help="if the file does not name the model")
     parser.add_argument("--algorithm-version", default="", metavar="TEXT", help="version of --algorithm-name")
     parser.add_argument("--description", default="", metavar="TEXT", help="description of the new series")
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     series = series_of_segmentation(label_map, arguments.source)
     export_dicom(
         label_map, series, algorithm, seg=output, rtstruct=contours, deidentifier=deidentifier,
-        description=arguments.description or algorithm.name,
+        description=arguments.description,
     )  # fmt: skip
     say(f"{len(label_map.labels)} segment(s), {algorithm.type}, on series {series}: {output}")
     if contours is not None:
