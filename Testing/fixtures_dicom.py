@@ -124,3 +124,71 @@ def write_segmentation_object(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset.save_as(path, enforce_file_format=True)
     return path
+
+
+def write_seg(
+    path: Path,
+    frames,
+    *,
+    kind="BINARY",
+    segments=None,
+    orientation=AXIAL,
+    spacing_ji=(0.8, 0.5),
+    between=None,
+    thickness=3.0,
+    maximum=255,
+    padding=None,
+) -> Path:
+    """Write a DICOM SEG as the standard says, by pydicom alone.
+
+    ``frames``: (segment number, position in LPS mm, array (J, I)) in file order; LABELMAP ignores the number.
+    ``segments``: number to a dict of further tags of its description; by default the numbers of the frames.
+    ``between``: SpacingBetweenSlices, left out if None. ``maximum``: of FRACTIONAL. ``padding``: of LABELMAP.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.stack([np.asarray(array) for _, _, array in frames])
+    stored = pixels.astype(np.uint16 if kind == "LABELMAP" and pixels.max() > 255 else np.uint8)
+    dataset = _dataset(stored, "SEG", generate_uid())
+    storage = "1.2.840.10008.5.1.4.1.1.66.7" if kind == "LABELMAP" else pydicom.uid.SegmentationStorage
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = storage
+    dataset.NumberOfFrames, dataset.SegmentationType = len(frames), kind
+    if kind == "BINARY":
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 1, 1, 0
+        data = np.packbits(stored.ravel(), bitorder="little").tobytes()
+        dataset.PixelData = data + b"\0" * (len(data) % 2)
+    if kind == "FRACTIONAL":
+        dataset.SegmentationFractionalType, dataset.MaximumFractionalValue = "PROBABILITY", maximum
+    if padding is not None:
+        dataset.PixelPaddingValue = padding
+    segments = {number: {} for number, _, _ in frames} if segments is None else segments
+    dataset.SegmentSequence = [_segment(number, tags) for number, tags in segments.items()]
+    measures = _item(PixelSpacing=list(spacing_ji), SliceThickness=thickness)
+    if between is not None:
+        measures.SpacingBetweenSlices = between
+    shared = _item(PixelMeasuresSequence=[measures])
+    shared.PlaneOrientationSequence = [_item(ImageOrientationPatient=[float(value) for value in orientation])]
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    dataset.PerFrameFunctionalGroupsSequence = []
+    for number, position, _ in frames:
+        frame = _item(PlanePositionSequence=[_item(ImagePositionPatient=[round(float(v), 9) for v in position])])
+        if kind != "LABELMAP":
+            frame.SegmentIdentificationSequence = [_item(ReferencedSegmentNumber=number)]
+        dataset.PerFrameFunctionalGroupsSequence.append(frame)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def _segment(number: int, tags: dict) -> Dataset:
+    described = {
+        "SegmentNumber": number,
+        "SegmentLabel": f"segment {number}",
+        "SegmentAlgorithmType": "MANUAL",
+        "SegmentedPropertyCategoryCodeSequence": [code("SCT", "123037004", "Anatomical Structure")],
+        "SegmentedPropertyTypeCodeSequence": [code("SCT", "10200004", "Liver")],
+    }
+    return _item(**{**described, **tags})
+
+
+def code(scheme: str, value: str, meaning: str, **tags) -> Dataset:
+    """An item of a code sequence."""
+    return _item(CodingSchemeDesignator=scheme, CodeValue=value, CodeMeaning=meaning, **tags)

@@ -219,3 +219,6 @@ def _finish(dataset, seed: str | None, time: datetime) -> None:
     dataset.InstanceCreationDate, dataset.InstanceCreationTime = time.strftime("%Y%m%d"), time.strftime("%H%M%S")
     dataset.ContentTime = dataset.InstanceCreationTime
     dataset.SeriesDate, dataset.SeriesTime = dataset.InstanceCreationDate, dataset.InstanceCreationTime
+    for item in dataset.get("ContributingEquipmentSequence", ()):
+        if item.get("ManufacturerModelName") == "highdicom":  # the other one is the scanner
+            item.ContributionDateTime = time.strftime("%Y%m%d%H%M%S")
