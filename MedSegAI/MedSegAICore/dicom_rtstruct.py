@@ -9,7 +9,7 @@ from datetime import datetime
 import numpy as np
 
 from MedSegAICore.dicom_identity import new_uid
-from MedSegAICore.dicom_source import PATIENT_AND_STUDY, SourceSeries, on_grid
+from MedSegAICore.dicom_source import PATIENT_AND_STUDY, SourceSeries, numbered_on_grid
 from MedSegAICore.dicom_writing import (
     MANUFACTURER,
     NOTICE,
@@ -50,14 +50,18 @@ def write_rtstruct(
     Raises InputError without segments; GeometryError if they do not lie on the series; OutputError if the file cannot
     be written.
     """
+    from scipy.ndimage import find_objects
+
     check_segments(label_map)
-    layers = on_grid(label_map, source.grid)
+    layers = numbered_on_grid(label_map, source.grid)
     time = time or datetime.now()
     dataset = _structure_set(source, description, seed, time)
     sequences: tuple[list, list, list] = ([], [], [])
+    boxes = [find_objects(layer, len(label_map.labels)) for layer in layers]  # tracing looks at every voxel it is given
     for number, label in enumerate(label_map.labels, start=1):
-        mask = layers[label.layer] == label.value
-        for sequence, item in zip(sequences, _structure(number, label, mask, source, algorithm), strict=True):
+        box = boxes[label.layer][number - 1]
+        contours = list(_contours(layers[label.layer], number, box, source)) if box else []
+        for sequence, item in zip(sequences, _structure(number, label, contours, source, algorithm), strict=True):
             sequence.append(item)
     dataset.StructureSetROISequence, dataset.ROIContourSequence, dataset.RTROIObservationsSequence = sequences
     if source.deidentifier is not None:
@@ -139,7 +143,7 @@ def _image(source: SourceSeries, plane: int):
 # ---- structures ----------------------------------------------------------------------------------------------------
 
 
-def _structure(number: int, label: Label, mask: np.ndarray, source: SourceSeries, algorithm: Algorithm) -> tuple:
+def _structure(number: int, label: Label, contours: list, source: SourceSeries, algorithm: Algorithm) -> tuple:
     """The entries of one segment in the sequences of structures, of contours and of observations."""
     definition = _item(
         ROINumber=number,
@@ -152,7 +156,6 @@ def _structure(number: int, label: Label, mask: np.ndarray, source: SourceSeries
         if algorithm.sha256:
             definition.ROIDescription = f"weights_sha256={algorithm.sha256}"
     drawing = _item(ROIDisplayColor=[round(c * 255) for c in label.color], ReferencedROINumber=number)
-    contours = list(_contours(mask, source))
     if contours:
         drawing.ContourSequence = contours
     observation = _item(
@@ -173,10 +176,11 @@ def _code(code: Code):
     return item
 
 
-def _contours(mask: np.ndarray, source: SourceSeries) -> Iterator:
-    for plane in np.flatnonzero(mask.any((1, 2))).tolist():
-        for polygon in outlines(mask[plane]):
-            points = contour_points(polygon, plane, source.grid)
+def _contours(layer: np.ndarray, number: int, box: tuple[slice, slice, slice], source: SourceSeries) -> Iterator:
+    corner = [part.start for part in box]
+    for plane, numbers in enumerate(layer[box], start=corner[0]):
+        for polygon in outlines(numbers == number):
+            points = contour_points(polygon + corner[1:], plane, source.grid)
             yield _item(
                 ContourImageSequence=[_image(source, plane)],
                 ContourGeometricType="CLOSED_PLANAR",

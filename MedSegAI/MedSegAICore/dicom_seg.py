@@ -243,7 +243,7 @@ def _packed(dataset, grid: Grid, frames: Sequence[_Frame], labels: Mapping[int, 
     between = False
     for frame, values in zip(frames, _decoded(dataset, path), strict=True):
         between = between or bool(fractional and ((values > 0) & (values < full)).any())
-        voxels = np.flatnonzero(values * 2.0 >= full if fractional else values).astype(np.int32)
+        voxels = np.flatnonzero(values * 2.0 >= full if fractional else values != 0).astype(np.int32)
         inside[frame.segment].append((frame.plane, voxels))
     dtype = np.uint8 if max(labels) <= 255 else np.uint16
     layers: list[np.ndarray] = []

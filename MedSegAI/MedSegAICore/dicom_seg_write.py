@@ -11,7 +11,7 @@ import numpy as np
 
 from MedSegAICore.cielab import lab_from_rgb
 from MedSegAICore.dicom_identity import new_uid
-from MedSegAICore.dicom_source import SourceSeries, on_grid
+from MedSegAICore.dicom_source import SourceSeries, numbered_on_grid
 from MedSegAICore.dicom_writing import (
     MANUFACTURER,
     NOTICE,
@@ -43,6 +43,7 @@ def write_dicom_seg(
     The segments must lie on the voxels of ``source`` (turned or cropped ones are put in their place). A segment's id
     becomes its tracking id; a segment without codes is SCT 85756007 "Tissue", as in Slicer. ``description``: of the
     new series. Empty slices are left out, except the first and the last, so that every reader finds the whole grid.
+    Segments in several layers take a byte of memory per voxel and segment while they are written.
     ``seed``, ``time``: the same give the same bytes; without them UIDs are new and the time is now.
 
     Raises DependencyError if highdicom is missing; InputError without segments; GeometryError if they do not lie on
@@ -50,8 +51,7 @@ def write_dicom_seg(
     """
     highdicom = require_highdicom()
     check_segments(label_map)
-    layers = on_grid(label_map, source.grid)
-    pixels = _frames_of_file(_pixels(layers, label_map.labels), source)
+    pixels = _frames_of_file(_pixels(numbered_on_grid(label_map, source.grid), label_map.labels), source)
     marked = _mark_ends(pixels, source, len(label_map.labels))
     time = time or datetime.now()
     try:
@@ -154,13 +154,9 @@ def _identification(algorithm: Algorithm):
 
 def _pixels(layers: np.ndarray, labels: Sequence[Label]) -> np.ndarray:
     """Segment numbers (K, J, I), or if there are several layers a mask for each segment (K, J, I, segments)."""
-    if len(layers) > 1:
-        return np.stack([layers[label.layer] == label.value for label in labels], axis=-1)
-    numbers = np.zeros(int(layers.max(initial=0)) + 1, np.uint8 if len(labels) < 256 else np.uint16)
-    for number, label in enumerate(labels, start=1):
-        if label.value < len(numbers):
-            numbers[label.value] = number
-    return numbers[layers[0]]
+    if len(layers) == 1:
+        return layers[0]
+    return np.stack([layers[label.layer] == number for number, label in enumerate(labels, start=1)], axis=-1)
 
 
 def _frames_of_file(pixels: np.ndarray, source: SourceSeries) -> np.ndarray:

@@ -226,7 +226,7 @@ def _dicom_seg_at(path: Path) -> Path | None:
 
     if path.is_file():
         return path if is_segmentation(path) else None
-    found = [file for series in find_series(path) if series.modality == "SEG" for file in series.files]
+    found = sorted(file for series in find_series(path) if series.modality == "SEG" for file in series.files)
     if len(found) > 1:
         names = ", ".join(file.name for file in found[:5]) + (", ..." if len(found) > 5 else "")
         raise InputError(f"{path} holds {len(found)} DICOM SEG files ({names}). Give one of the files.")

@@ -187,6 +187,15 @@ def test_a_segmentation_of_nothing_but_names_is_written(tmp_path):
     assert not read.array.any()
 
 
+def test_label_values_of_any_size_become_segment_numbers(tmp_path):
+    series = series_in(tmp_path / "s")
+    array = np.random.default_rng(0).choice(np.array([0, 3, 70_000, 4_000_000_000, 5], np.uint32), SHAPE)
+    values = (4_000_000_000, 3, 70_000)  # 5 is no segment
+    label_map = LabelMap(array, series.grid, [Label(value, str(value), str(value)) for value in values])
+    _, read = written(tmp_path / "a.dcm", label_map, series)
+    assert same_segments(read, label_map)
+
+
 # ---- descriptions --------------------------------------------------------------------------------------------------
 
 
