@@ -289,6 +289,17 @@ def test_a_volume_that_is_not_from_dicom_or_lies_elsewhere_is_refused(nodes, stu
     assert not list(tmp_path.iterdir())
 
 
+def test_overlapping_segments_of_a_dicom_seg_become_nodes_without_loss(scene, shared_data):
+    label_map = read_label_map(shared_data("dicom_seg/partial_overlaps.dcm"))
+    node = mrml.segmentation_from_label_map(label_map)
+    assert node.GetSegmentation().GetNumberOfSegments() == 5
+    back = mrml.label_map_from_segmentation(node)
+    assert back.grid.matches(label_map.grid)
+    assert same_segments(back, label_map)
+    for before, after in zip(label_map.labels, back.labels, strict=True):
+        assert (after.name, after.terminology) == (before.name, before.terminology)
+
+
 def test_a_dicom_segmentation_is_refused_as_a_volume_to_segment(model, tmp_path, capsys):
     path = write_seg(tmp_path / "in/a.dcm", [(1, (0, 0, 0), np.ones((4, 5)))])
     assert segment(model, tmp_path / "out", path) == 1

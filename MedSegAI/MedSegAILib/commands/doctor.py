@@ -18,7 +18,11 @@ from MedSegAICore.errors import MedSegAIError
 from MedSegAILib.commands.status import DONE, SOME_FAILED
 
 REQUIRED = ("numpy", "scipy", "SimpleITK", "pydicom", "torch")
-OPTIONAL = {"slicer-core": "nodes and pictures without the Slicer application", "matplotlib": "plots of training runs"}
+OPTIONAL = {
+    "slicer-core": "nodes and pictures without the Slicer application",
+    "matplotlib": "plots of training runs",
+    "highdicom": "writing DICOM SEG",
+}
 
 DRAWING_SECONDS = 60
 DRAWING_REMEDY = "Install Mesa's EGL. On Debian and Ubuntu: apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri"
