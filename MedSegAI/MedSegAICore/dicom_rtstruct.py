@@ -8,6 +8,7 @@ from datetime import datetime
 
 import numpy as np
 
+from MedSegAICore import VERSION
 from MedSegAICore.dicom_identity import new_uid
 from MedSegAICore.dicom_source import PATIENT_AND_STUDY, SourceSeries, numbered_on_grid
 from MedSegAICore.dicom_writing import (
@@ -19,7 +20,6 @@ from MedSegAICore.dicom_writing import (
     check_segments,
     save,
     short,
-    software,
 )
 from MedSegAICore.grid import LPS_FROM_RAS, Grid
 from MedSegAICore.image import Label, LabelMap
@@ -93,7 +93,7 @@ def _structure_set(source: SourceSeries, description: str, seed: str | None, tim
         Modality="RTSTRUCT",
         Manufacturer=MANUFACTURER,
         ManufacturerModelName=PRODUCT,
-        SoftwareVersions=software(),
+        SoftwareVersions=VERSION,
         SeriesInstanceUID=new_uid(seed, "structure series"),
         SeriesNumber=source.series_number + 1,
         SeriesDescription=short(description or "Structures"),

@@ -9,6 +9,7 @@ from datetime import datetime
 
 import numpy as np
 
+from MedSegAICore import VERSION
 from MedSegAICore.cielab import lab_from_rgb
 from MedSegAICore.dicom_identity import new_uid
 from MedSegAICore.dicom_source import SourceSeries, numbered_on_grid
@@ -21,7 +22,6 @@ from MedSegAICore.dicom_writing import (
     check_segments,
     save,
     short,
-    software,
 )
 from MedSegAICore.errors import DependencyError, InputError
 from MedSegAICore.image import Label, LabelMap
@@ -49,7 +49,7 @@ def write_dicom_seg(
     Raises DependencyError if highdicom is missing; InputError without segments; GeometryError if they do not lie on
     the series; OutputError if the file cannot be written.
     """
-    highdicom = require_highdicom()
+    require_highdicom()
     check_segments(label_map)
     pixels = _frames_of_file(_pixels(numbered_on_grid(label_map, source.grid), label_map.labels), source)
     marked = _mark_ends(pixels, source, len(label_map.labels))
@@ -57,26 +57,7 @@ def write_dicom_seg(
     try:
         with python_warnings.catch_warnings():
             python_warnings.simplefilter("ignore")  # about names and texts of the source, which we only hand on
-            dataset = highdicom.seg.Segmentation(
-                source_images=list(source.headers),
-                pixel_array=pixels,
-                segmentation_type="BINARY",
-                segment_descriptions=_descriptions(label_map.labels, algorithm, seed),
-                series_instance_uid=new_uid(seed, "series"),
-                series_number=source.series_number,
-                sop_instance_uid=new_uid(seed, "instance"),
-                instance_number=1,
-                manufacturer=MANUFACTURER,
-                manufacturer_model_name=PRODUCT,
-                software_versions=software(),
-                device_serial_number="0",
-                content_label="SEGMENTATION",
-                content_description=NOTICE,
-                series_description=short(description or "Segmentation"),
-                specific_character_set=UTF8,
-                content_date=time.date(),
-                content_time=time.time(),
-            )
+            dataset = _segmentation(pixels, label_map.labels, source, algorithm, description, seed, time)
     except (ValueError, TypeError, AttributeError, KeyError) as error:  # highdicom checks what it copies
         raise InputError(
             f"The headers of the DICOM series cannot be used for a segmentation ({type(error).__name__}: {error})."
@@ -86,6 +67,31 @@ def write_dicom_seg(
     if source.deidentifier is not None:
         source.deidentifier.mark(dataset)
     save(dataset, path)
+
+
+def _segmentation(pixels, labels, source, algorithm, description, seed, time):
+    import highdicom
+
+    return highdicom.seg.Segmentation(
+        source_images=list(source.headers),
+        pixel_array=pixels,
+        segmentation_type="BINARY",
+        segment_descriptions=_descriptions(labels, algorithm, seed),
+        series_instance_uid=new_uid(seed, "series"),
+        series_number=source.series_number,
+        sop_instance_uid=new_uid(seed, "instance"),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=PRODUCT,
+        software_versions=VERSION,
+        device_serial_number="0",  # it must not be empty
+        content_label="SEGMENTATION",
+        content_description=NOTICE,
+        series_description=short(description or "Segmentation"),
+        specific_character_set=UTF8,
+        content_date=time.date(),
+        content_time=time.time(),
+    )
 
 
 def require_highdicom():

@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from MedSegAICore import VERSION
 from MedSegAICore.atomic import atomic_path
 from MedSegAICore.errors import InputError
 from MedSegAICore.image import LabelMap
@@ -51,10 +50,6 @@ def check_segments(label_map: LabelMap) -> None:
 def short(text: str, length: int = 64) -> str:
     """Text that fits an attribute (LO has 64 characters) and holds no backslash, which separates values."""
     return text.replace("\\", "/").strip()[:length].strip()
-
-
-def software() -> str:
-    return VERSION
 
 
 def save(dataset, path: str | os.PathLike) -> None:
