@@ -127,6 +127,17 @@ def test_deidentified_files_hold_no_patient(model, study, tmp_path, capsys):
     assert "Add --dicom-seg or --rtstruct" in capsys.readouterr().err
 
 
+def test_all_workers_replace_an_identity_in_the_same_way(model, study, tmp_path):
+    pytest.importorskip("distributed")
+    for name in ("one", "two"):
+        noise = np.random.default_rng(1).integers(0, 200, SHAPE).astype(np.int16)
+        write_series(tmp_path / "in" / name, noise, SeriesDescription=name, spacing=(1, 1, 1))
+    arguments = ["--dicom-seg", "--deidentify", "--workers", "2"]
+    assert segment(model, tmp_path / "out", tmp_path / "in/one", tmp_path / "in/two", *arguments) == 0
+    one, two = (pydicom.dcmread(tmp_path / f"out/{name}.dcm") for name in ("one", "two"))
+    assert one.PatientID == two.PatientID != SECRETS["PatientID"]
+
+
 def test_without_highdicom_nothing_is_begun(model, study, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "highdicom", None)
     assert segment(model, tmp_path / "out", study, "--dicom-seg") == 2
