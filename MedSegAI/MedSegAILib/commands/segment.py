@@ -208,7 +208,7 @@ def _fingerprint(image: Image, predictor: Predictor, arguments: argparse.Namespa
 
     parts = [
         voxels_hash(image), geometry_hash(image), predictor.model.checksum, predictor.folds,
-        dataclasses.asdict(predictor.settings), arguments.probabilities, arguments.uncertainty,
+        [dataclasses.asdict(part.settings) for part in predictor.parts], arguments.probabilities, arguments.uncertainty,
         *arguments.dicom.request,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -11,7 +11,7 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -21,8 +21,10 @@ from MedSegAICore.image import Image, LabelMap
 from MedSegAICore.orientation import Turn
 from MedSegAILib.inference.allocator import kept_memory
 from MedSegAILib.inference.devices import choose_device, describe_device, full_precision, require_torch
+from MedSegAILib.inference.ensemble import Kept, Mean
 from MedSegAILib.inference.export import Export
 from MedSegAILib.inference.fallback import Attempt, attempts, ran_out_of_memory
+from MedSegAILib.inference.progression import Progression
 from MedSegAILib.inference.provenance import describe_run
 from MedSegAILib.inference.quality import STANDARD, Settings
 from MedSegAILib.inference.tiling import stream_logits
@@ -32,8 +34,11 @@ from MedSegAILib.models.model import Model
 if TYPE_CHECKING:
     import torch
 
+    from MedSegAILib.inference.preprocessing import Placement
+
 Progress = Callable[[float, str], None]
 CancelCheck = Callable[[], bool]
+Target = TypeVar("Target", Export, Kept)  # what finished logits are given to
 
 # The sum of the squares of so many voxels as a volume can have still fits into float32.
 MAX_INTENSITY = 1e12
@@ -77,15 +82,28 @@ class Predictor:
         require_torch()
         self.model, self.device = model, choose_device(device)
         self.folds = tuple(str(fold) for fold in folds or model.folds)
-        self.networks, allowed = model.load_networks(self.device, self.folds)
-        self.settings = Settings.of(quality, self.device, allowed, mirroring)
-        self.warnings = []
-        if mirroring and not allowed:
+        options = {"device": device, "quality": quality, "mirroring": mirroring}
+        # The stage before has folds of its own; which of this one are averaged says nothing about them.
+        self.previous = Predictor(model.previous, **options) if model.previous else None
+        self.members = [Predictor(member, folds=folds, **options) for member in model.members]
+        self.networks, allowed = [], {axis for member in self.members for axis in member.settings.mirror_axes}
+        if not self.members:
+            self.networks, allowed = model.load_networks(self.device, self.folds)
+        self.settings = Settings.of(quality, self.device, sorted(allowed), mirroring)
+        self.warnings = list(model.warnings)
+        if mirroring and not any(part.settings.mirror_axes for part in self.parts):
             self.warnings.append("Mirroring was asked for, but the model was trained without it; nothing is mirrored.")
         if model.card is None:
             self.warnings.append(
                 f"The model {model.id} has no model card: what it is for and how good it is is unknown."
             )
+
+    @property
+    def parts(self) -> list[Predictor]:
+        """Those that send tiles through networks, in the order in which they run: stages and members, or itself."""
+        if self.members:
+            return [part for member in self.members for part in member.parts]
+        return [*(self.previous.parts if self.previous else ()), self]
 
     def segment(
         self,
@@ -111,16 +129,19 @@ class Predictor:
         turn = self._turn(image)
         turned = replace(image, array=turn.array(image.array), grid=turn.grid(image.grid))
         try:
+            progression = Progression(self.parts, turned, progress, cancelled)
             with kept_memory():
-                export, attempt, changes = self._run(turned, probabilities, uncertainty, progress, cancelled)
+                export, records, changes = self._run(turned, probabilities, uncertainty, progression)
             label_map, maps, unsure = self._turned_back(turn.inverse, export, image.grid)
         except MemoryError as error:
             raise self._too_large(image) from error
         warnings = [*self.warnings, *differences, *changes, *self._empty_segments(label_map)]
-        provenance = describe_run(image, self.model, self._description(attempt))
+        provenance = describe_run(image, self.model, self._description(records))
         return Result(label_map, maps, unsure, provenance, warnings, time.perf_counter() - started)
 
-    def _turned_back(self, back: Turn, export: Export, grid: Grid) -> tuple[LabelMap, Image | None, Image | None]:
+    def _turned_back(
+        self, back: Turn, export: Export | Mean, grid: Grid
+    ) -> tuple[LabelMap, Image | None, Image | None]:
         """Labels after postprocessing, probabilities and uncertainty, on the grid of the input."""
 
         def image(array: np.ndarray | None, meta: dict[str, Any]) -> Image | None:
@@ -142,39 +163,69 @@ class Predictor:
         image: Image,
         probabilities: bool,
         uncertainty: bool,
-        progress: Progress | None,
-        cancelled: CancelCheck | None,
-    ) -> tuple[Export, Attempt, list[str]]:
-        """Prepare the volume, and send its tiles through the networks and on to the volume's grid.
+        progression: Progression,
+    ) -> tuple[Export | Mean, list[dict[str, Any]], list[str]]:
+        """Bring the volume through the networks and what they answer on to its grid.
 
-        Also returns what worked in the end, and a sentence for each thing that was changed because memory ran out.
+        Also returns a record of every part that ran, and a sentence for each thing that was changed because memory ran
+        out.
         """
-        changes: list[str] = []
+        outputs = self.model.outputs
+        if not self.members:
+            return self._send(
+                image, lambda place: Export(place, outputs, probabilities, uncertainty), uncertainty, progression
+            )
+        runs = [member._send(image, lambda p: Kept(p, outputs), False, progression) for member in self.members]
+        kept, records, changes = zip(*runs, strict=True)
+        mean = Mean(kept, outputs, self.device, probabilities, uncertainty, progression.cancelled)
+        return mean, [r for part in records for r in part], [change for part in changes for change in part]
+
+    def _send(
+        self,
+        image: Image,
+        make: Callable[[Placement], Target],
+        uncertainty: bool,
+        progression: Progression,
+    ) -> tuple[Target, list[dict[str, Any]], list[str]]:
+        """Give the logits to what ``make`` returns, if necessary with less memory; for the rest see ``_run``."""
+        earlier, records, changes = self._earlier(image, progression)
         for attempt in attempts(self.device, self.model.tile, self.model.tile_multiple):
             if attempt.change:
                 changes.append(f"{describe_device(self.device)} had not enough memory: {attempt.change}.")
                 _release_memory(self.device)
             try:
-                return self._run_once(attempt, image, probabilities, uncertainty, progress, cancelled), attempt, changes
+                target = self._send_once(attempt, image, earlier, make, uncertainty, progression)
+                return target, [*records, self._record(attempt)], changes
             except (MemoryError, RuntimeError) as error:
                 if not ran_out_of_memory(error):
                     raise
         raise self._too_large(image)
 
-    def _run_once(self, attempt, image, probabilities, uncertainty, progress, cancelled) -> Export:
+    def _send_once(self, attempt, image, earlier, make, uncertainty, progression):
         outputs = self.model.outputs
-        array, placement = self.model.prepare(image, body_only=self.settings.body_only)
-        export = Export(placement, outputs, probabilities, uncertainty)
+        array, placement = self.model.prepare(image, body_only=self.settings.body_only, **earlier)
+        target = make(placement)
         for network in self.networks:
             network.to(attempt.device)
         for finished in stream_logits(
             self.networks, array, attempt.tile, outputs=len(outputs.values), device=attempt.device,
             step=self.settings.step, precision=self._precision(attempt), mirror_axes=self.settings.mirror_axes,
             entropy=Entropy(outputs.regions) if uncertainty else None, sums_device=attempt.sums_device,
-            progress=progress, cancelled=cancelled,
+            progress=progression.of(self), cancelled=progression.cancelled,
         ):  # fmt: skip
-            export.add(*finished)
-        return export
+            target.add(*finished)
+        return target
+
+    def _earlier(
+        self, image: Image, progression: Progression
+    ) -> tuple[dict[str, np.ndarray], list[dict[str, Any]], list[str]]:
+        """In a cascade the labels (K, J, I) of the stage before, as its networks gave them, without postprocessing."""
+        if self.previous is None:
+            return {}, [], []
+        turn = self.previous._turn(image)
+        turned = replace(image, array=turn.array(image.array), grid=turn.grid(image.grid))
+        export, records, changes = self.previous._run(turned, False, False, progression)
+        return {"earlier": turn.inverse.array(export.labels())}, records, changes
 
     def _precision(self, attempt: Attempt) -> str:
         """On another device than the chosen one, what is usual there."""
@@ -195,7 +246,14 @@ class Predictor:
         volumes = label_map.volumes_ml()
         return [f"Nothing was found of {s.name}." for s in label_map.labels if volumes[s.id] == 0]
 
-    def _description(self, attempt: Attempt) -> dict[str, Any]:
+    def _description(self, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """Of a run: the record of its only part, or those of all parts."""
+        if len(records) == 1:
+            return records[0]
+        own = {"device": describe_device(self.device), "quality": self.settings.quality}
+        return {**own, "configuration": self.model.configuration_name, "folds": list(self.folds), "parts": records}
+
+    def _record(self, attempt: Attempt) -> dict[str, Any]:
         return {
             "device": describe_device(attempt.device),
             "quality": self.settings.quality,
@@ -206,6 +264,7 @@ class Predictor:
             "body_only": self.settings.body_only,
             "folds": list(self.folds),
             "mirror_axes": list(self.settings.mirror_axes),
+            "sha256": self.model.checksum,
         }
 
 

@@ -43,7 +43,7 @@ class Placement:
     def axes(self) -> tuple[AxisMap, ...]:
         """The way back from the prepared to the cropped grid along each axis."""
         how = self.logits_resampling
-        apart = separate_axis(self.new_spacing, self.spacing, how.force_separate_z)
+        apart = separate_axis(self.new_spacing, self.spacing, how.force_separate_z, how.anisotropy)
         return tuple(
             AxisMap.same(new)
             if old == new or how.kind == KEEP
@@ -126,7 +126,7 @@ def resample(array: torch.Tensor, shape, spacing, new_spacing, resampling: Resam
     """Resample (channels, *spatial) to ``shape`` as the plan says."""
     if tuple(array.shape[1:]) == tuple(shape):
         return array
-    axis = separate_axis(spacing, new_spacing, resampling.force_separate_z)
+    axis = separate_axis(spacing, new_spacing, resampling.force_separate_z, resampling.anisotropy)
     return resize(array, shape, resampling.order, separate_axis=axis, separate_order=resampling.order_z)
 
 

@@ -64,16 +64,18 @@ def _apply(array: torch.Tensor, axis: int, length: int, order: int) -> torch.Ten
     return torch.movedim(torch.movedim(array, axis + 1, -1) @ matrix.T, -1, axis + 1)
 
 
-def separate_axis(spacing: Sequence[float], new_spacing: Sequence[float], forced: bool | None = None) -> int | None:
+def separate_axis(
+    spacing: Sequence[float], new_spacing: Sequence[float], forced: bool | None = None, anisotropy: float = ANISOTROPY
+) -> int | None:
     """The coarse axis that nnU-Net resamples apart from the others, if there is one and only one.
 
     ``forced``: the plan's ``force_separate_z``; None decides by the anisotropy of the old, then of the new spacing.
     """
     if forced is False:
         return None
-    if forced or max(spacing) / min(spacing) > ANISOTROPY:
+    if forced or max(spacing) / min(spacing) > anisotropy:
         candidates = spacing
-    elif max(new_spacing) / min(new_spacing) > ANISOTROPY:
+    elif max(new_spacing) / min(new_spacing) > anisotropy:
         candidates = new_spacing
     else:
         return None

@@ -32,9 +32,20 @@ class Entropy:
 
         with torch.inference_mode():
             mean = self._sum.div_(self._count)
-            if self._regions:
-                value = (torch.special.entr(mean) + torch.special.entr(1 - mean)).amax(1, keepdim=True) / math.log(2)
-            else:
-                value = torch.special.entr(mean).sum(1, keepdim=True) / math.log(max(2, mean.shape[1]))
+            value = entropy(mean, self._regions, mean.shape[1])
         self._sum, self._count = None, 0
         return value.transpose(0, 1) if slices else value[0]
+
+
+def entropy(mean: torch.Tensor, regions: bool, outputs: int) -> torch.Tensor:
+    """Of mean probabilities (batch, channels, *spatial): (batch, 1, *spatial), 0 to 1; see ``Entropy``.
+
+    ``outputs``: how many classes there are; those whose probability is 0 may be left out.
+    """
+    import torch
+
+    if not regions:
+        return torch.special.entr(mean).sum(1, keepdim=True) / math.log(max(2, outputs))
+    if mean.shape[1] == 0:
+        return mean.sum(1, keepdim=True)
+    return (torch.special.entr(mean) + torch.special.entr(1 - mean)).amax(1, keepdim=True) / math.log(2)

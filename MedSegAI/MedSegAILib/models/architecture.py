@@ -7,6 +7,7 @@ into it. A class that is not a U-Net we know is refused by name; nothing is impo
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,11 @@ from MedSegAILib.models.schema import check, damaged
 if TYPE_CHECKING:
     from MedSegAILib.models.networks import Layers, UNet
 
-# Class name (last part of the dotted path) -> (residual encoder?, key that counts the encoder's blocks)
+# Class name (last part of the dotted path) -> (residual encoder?, residual decoder?, key that counts encoder blocks)
 UNETS = {
-    "PlainConvUNet": (False, "n_conv_per_stage"),
-    "ResidualEncoderUNet": (True, "n_blocks_per_stage"),
+    "PlainConvUNet": (False, False, "n_conv_per_stage"),
+    "ResidualEncoderUNet": (True, False, "n_blocks_per_stage"),
+    "ResidualUNet": (True, True, "n_blocks_per_stage"),
 }
 DIMENSIONS = {"Conv1d": 1, "Conv2d": 2, "Conv3d": 3}
 # Which layers of torch.nn each key may name; {} stands for the dimensions.
@@ -60,6 +62,7 @@ class Architecture:
     """
 
     residual: bool
+    residual_decoder: bool
     dimensions: int
     features: tuple[int, ...]
     kernel_sizes: tuple[tuple[int, ...], ...]
@@ -84,9 +87,9 @@ class Architecture:
         if class_name not in UNETS:
             raise ModelError(
                 f"The model's network is {entry.get('network_class_name')!r}, but this program runs "
-                f"{' and '.join(UNETS)} only. Use the program that the model was made for."
+                f"{', '.join(UNETS)} only. Use the program that the model was made for."
             )
-        residual, count_key = UNETS[class_name]
+        residual, residual_decoder, count_key = UNETS[class_name]
         shape = {**SHAPE, count_key: PER_STAGE}
         properties = {**shape, **LAYER_PROPERTIES}
         unknown = {key for key in kwargs if kwargs[key] not in (None, False)} - HARMLESS - set(properties)
@@ -98,6 +101,7 @@ class Architecture:
         stages, dimensions = len(kwargs["features_per_stage"]), _dimensions(kwargs)
         architecture = cls(
             residual,
+            residual_decoder,
             dimensions,
             tuple(kwargs["features_per_stage"]),
             _per_stage_and_axis(kwargs, "kernel_sizes", stages, dimensions),
@@ -118,7 +122,7 @@ class Architecture:
 
 
 def build_network(
-    architecture: dict[str, Any], in_channels: int, out_channels: int, *, deep_supervision: bool = False
+    architecture: Mapping[str, Any], in_channels: int, out_channels: int, *, deep_supervision: bool = False
 ) -> UNet:
     """The network that a plan describes, with fresh weights; for arguments and errors see ``Architecture.read``."""
     from MedSegAILib.models.networks import UNet
@@ -135,10 +139,26 @@ def build_network(
             plan.encoder_counts,
             plan.decoder_counts,
             residual=plan.residual,
+            residual_decoder=plan.residual_decoder,
             deep_supervision=deep_supervision,
         )
     except (TypeError, ValueError, RuntimeError) as error:
         raise damaged(FILE, f"{KWARGS} describes layers that cannot be made ({error})") from error
+
+
+def as_trained(architecture: Mapping[str, Any], weights: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The ``architecture`` entry as the trainer changed it: ``nnUNetTrainerBN`` puts BatchNorm in InstanceNorm's place.
+
+    The plan does not say so, but only BatchNorm stores means and variances. The arguments are that trainer's.
+    """
+    kwargs = architecture["arch_kwargs"]
+    norm = _class_name(kwargs.get("norm_op"))
+    tracked = (kwargs.get("norm_op_kwargs") or {}).get("track_running_stats")
+    if not norm.startswith("InstanceNorm") or tracked or not any(name.endswith("running_mean") for name in weights):
+        return architecture
+    batch_norm = norm.replace("InstanceNorm", "torch.nn.modules.batchnorm.BatchNorm")
+    changed = {**kwargs, "norm_op": batch_norm, "norm_op_kwargs": {"eps": 1e-5, "affine": True}}
+    return {**architecture, "arch_kwargs": changed}
 
 
 def _layers(plan: Architecture) -> Layers:

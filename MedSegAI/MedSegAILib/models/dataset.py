@@ -48,6 +48,11 @@ def read_labels(dataset: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def foreground_values(dataset: Mapping[str, Any]) -> tuple[int, ...]:
+    """Every label value but the background and the one to ignore, ascending: what the next stage of a cascade sees."""
+    return tuple(sorted({value for values in read_labels(dataset).values() for value in values} - {0}))
+
+
 def read_outputs(dataset: Mapping[str, Any]) -> Outputs:
     """What the network's channels mean. Raises ModelError if ``dataset.json`` contradicts itself."""
     labels = read_labels(dataset)

@@ -14,49 +14,47 @@ from typing import TYPE_CHECKING, Any
 
 from MedSegAICore.errors import ModelError
 from MedSegAICore.image import Image, Label
+from MedSegAILib.inference.cascade import with_earlier_labels
 from MedSegAILib.inference.export import Outputs
 from MedSegAILib.inference.postprocessing import Postprocessing
 from MedSegAILib.inference.preprocessing import Placement, preprocess
 from MedSegAILib.models import card as model_card
-from MedSegAILib.models.architecture import Architecture, build_network
+from MedSegAILib.models.architecture import Architecture, as_trained, build_network
 from MedSegAILib.models.card import ModelCard
 from MedSegAILib.models.checkpoint import load_checkpoint
-from MedSegAILib.models.dataset import identifiers, names_by_value, read_channels, read_labels, read_outputs
+from MedSegAILib.models.dataset import (
+    foreground_values,
+    identifiers,
+    names_by_value,
+    read_channels,
+    read_labels,
+    read_outputs,
+)  # fmt: skip
 from MedSegAILib.models.model import Model
 from MedSegAILib.models.plans import Configuration
+from MedSegAILib.models.results import (
+    CHECKPOINTS,
+    POSTPROCESSING_FILE,
+    configuration_name,
+    folds_of,
+    previous_folder,
+    read_postprocessing,
+    trained_folder,
+)  # fmt: skip
 from MedSegAILib.models.schema import check, damaged, read_json
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
-CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
-# nnU-Net's preference among configurations of one data set, for a folder that holds several.
-CONFIGURATION_ORDER = ("3d_fullres", "3d_lowres", "2d")
-POSTPROCESSING_FILE = "postprocessing.json"
-NNUNET_POSTPROCESSING = {
-    "required": ["postprocessing_fns", "postprocessing_kwargs"],
-    "properties": {
-        "postprocessing_fns": {"type": "array", "items": {"type": "string"}},
-        "postprocessing_kwargs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["labels_or_regions"],
-                "properties": {
-                    "labels_or_regions": {
-                        "type": ["integer", "array"],
-                        "items": {"type": ["integer", "array"], "items": {"type": "integer"}},
-                    }
-                },
-            },
-        },
-    },
-}
+STANDARD_TRAINER = "nnUNetTrainer"  # builds the network of the plan; another one may build any other
 
 
 @dataclass(frozen=True)
 class ModelFolder(Model):
     """An opened model; nothing of its weights is loaded yet.
+
+    ``folds``: those that are averaged by default, which leaves out the one trained on all cases if there are others.
 
     >>> model = ModelFolder.open("Dataset004_Hippocampus/nnUNetTrainer__nnUNetPlans__3d_fullres")
     >>> networks, mirror_axes = model.load_networks("cpu")
@@ -70,27 +68,25 @@ class ModelFolder(Model):
 
     @classmethod
     def open(cls, path: Path | str, configuration: str | None = None) -> ModelFolder:
-        """Open a trained-model folder, or a folder that contains exactly one.
+        """Open a trained-model folder, or a folder that contains exactly one (of ``configuration``, where given).
 
         Raises ModelError if it is none, is incomplete, contradicts itself, or asks for what is not supported.
         """
-        path = _trained_folder(Path(path))
+        path = trained_folder(Path(path), configuration)
         plans, dataset = read_json(path / "plans.json"), read_json(path / "dataset.json")
-        folds = tuple(
-            sorted(f.name[5:] for f in path.glob("fold_*") if any((f / name).is_file() for name in CHECKPOINTS))
-        )
+        folds = folds_of(path)
         if not folds:
             raise ModelError(f"The model folder {path} has no fold with {' or '.join(CHECKPOINTS)}; it is incomplete.")
-        name = configuration or _configuration_name(path, plans, folds[0])
+        name = configuration or configuration_name(path, plans, folds[0])
         card = path / model_card.FILE_NAME
         model = cls(
             path,
             dataset,
             Configuration.from_plans(plans, name),
-            folds,
+            tuple(fold for fold in folds if fold != "all") or folds,
             ModelCard.read(card) if card.is_file() else None,
         )
-        _ = model.channel_names, model.labels, model.postprocessing  # reading them is checking them
+        _ = model.channel_names, model.labels, model.postprocessing, model.previous  # reading them is checking them
         return model
 
     @property
@@ -122,6 +118,24 @@ class ModelFolder(Model):
     @property
     def orientation(self) -> str | None:
         return self.configuration.orientation
+
+    @cached_property
+    def previous(self) -> ModelFolder | None:
+        """In a cascade the stage before this one, which lies beside it. Raises ModelError if it does not fit."""
+        stage = self.configuration.previous_stage
+        if stage is None:
+            return None
+        previous = ModelFolder.open(previous_folder(self.path, stage), stage)
+        for what, own, other in (
+            ("labels", read_labels(self.dataset), read_labels(previous.dataset)),
+            ("channels", len(self.channel_names), len(previous.channel_names)),
+        ):
+            if own != other:
+                raise ModelError(
+                    f"The cascade {self.path.name} has the {what} {own}, but {previous.path.name} before it has "
+                    f"{other}. Copy both folders again from the same model."
+                )
+        return previous
 
     @cached_property
     def channel_names(self) -> tuple[str, ...]:
@@ -162,41 +176,49 @@ class ModelFolder(Model):
                 tuple(tuple(group) for group in declared.get("largest_component", ())),
                 tuple(declared.get("fill_holes", ())),
             )
-            return self._checked(steps, model_card.FILE_NAME)
+            return self.checked(steps, model_card.FILE_NAME)
         files = [
             self.path / POSTPROCESSING_FILE,
             *sorted(self.path.glob(f"crossval_results_folds_*/{POSTPROCESSING_FILE}")),
         ]
         for file in files:
             if file.is_file():
-                return self._checked(_nnunet_postprocessing(read_json(file)), POSTPROCESSING_FILE)
+                return self.checked(read_postprocessing(file), POSTPROCESSING_FILE)
         return Postprocessing()
 
-    def _checked(self, steps: Postprocessing, file: str) -> Postprocessing:
+    def checked(self, steps: Postprocessing, file: str) -> Postprocessing:
         """A step for a label that does not exist would do nothing, and nobody would see that it is missing."""
-        known = {value for values in read_labels(self.dataset).values() for value in values} - {0}
+        known = foreground_values(self.dataset)
         for value in (*steps.fill_holes, *(value for group in steps.largest_component for value in group)):
             if value not in known:
-                raise damaged(file, f"its postprocessing is for label {value}, expected labels of {sorted(known)}")
+                raise damaged(file, f"its postprocessing is for label {value}, expected labels of {list(known)}")
         return steps
 
     def checkpoint_path(self, fold: str) -> Path:
         """The checkpoint of a fold. Raises ModelError if the fold does not exist."""
-        for name in CHECKPOINTS if fold in self.folds else ():
+        found = folds_of(self.path)
+        for name in CHECKPOINTS if fold in found else ():
             path = self.path / f"fold_{fold}" / name
             if path.is_file():
                 return path
-        raise ModelError(f"The model {self.id} has no fold {fold!r}; it has: {', '.join(self.folds)}.")
+        raise ModelError(f"The model {self.id} has no fold {fold!r}; it has: {', '.join(found)}.")
 
     def checksums(self, folds: Sequence[str] | None = None) -> dict[str, str]:
         """SHA-256 of every checkpoint, by path relative to the folder."""
         paths = [self.checkpoint_path(fold) for fold in folds or self.folds]
         return {path.relative_to(self.path).as_posix(): _sha256(path) for path in paths}
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        own = tuple(self.checkpoint_path(fold) for fold in self.folds)
+        return own + (self.previous.files if self.previous else ())
+
     @cached_property
     def checksum(self) -> str:
-        """One SHA-256 for the model: over the plan and the checkpoints of all folds."""
+        """One SHA-256 for the model: over the plan, the checkpoints of all folds, and the stage before it."""
         parts = {"plans.json": _sha256(self.path / "plans.json"), **self.checksums()}
+        if self.previous:
+            parts["previous_stage"] = self.previous.checksum
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def verify(self, folds: Sequence[str] | None = None):
@@ -223,8 +245,14 @@ class ModelFolder(Model):
                     f"says {expected[:12]}…. Copy the model again."
                 )
 
-    def prepare(self, image: Image, *, body_only: bool = False) -> tuple[torch.Tensor, Placement]:
-        return preprocess(image, self.configuration, body_only=body_only)
+    def prepare(
+        self, image: Image, *, body_only: bool = False, earlier: np.ndarray | None = None
+    ) -> tuple[torch.Tensor, Placement]:
+        array, placement = preprocess(image, self.configuration, body_only=body_only)
+        if earlier is not None:
+            values, resampling = foreground_values(self.dataset), self.configuration.labels_resampling
+            array = with_earlier_labels(array, placement, image, earlier, values, resampling)
+        return array, placement
 
     def load_networks(
         self, device: torch.device | str, folds: Sequence[str] | None = None
@@ -238,9 +266,13 @@ class ModelFolder(Model):
         for fold in folds or self.folds:
             path = self.checkpoint_path(fold)
             checkpoint = load_checkpoint(path)
-            outputs = len(self.outputs.values)
-            network = build_network(self.configuration.architecture, len(self.channel_names), outputs)
-            _load_weights(network, checkpoint["network_weights"], f"{path.name} of fold {fold}")
+            weights = checkpoint["network_weights"]
+            architecture = as_trained(self.configuration.architecture, weights)
+            channels = len(self.channel_names) + len(foreground_values(self.dataset) if self.previous else ())
+            network = build_network(architecture, channels, len(self.outputs.values))
+            _load_weights(
+                network, weights, f"{path.name} of fold {fold}", str(checkpoint.get("trainer_name", STANDARD_TRAINER))
+            )
             allowed = {"type": ["array", "null"], "items": {"type": "integer"}}
             check(checkpoint.get("inference_allowed_mirroring_axes"), allowed, path.name, "the mirroring axes")
             axes &= set(checkpoint.get("inference_allowed_mirroring_axes") or ())
@@ -248,13 +280,18 @@ class ModelFolder(Model):
         return networks, tuple(sorted(axes))
 
 
-def _load_weights(network: torch.nn.Module, weights: Mapping[str, torch.Tensor], what: str) -> None:
+def _load_weights(network: torch.nn.Module, weights: Mapping[str, torch.Tensor], what: str, trainer: str) -> None:
     import torch
 
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
+        if trainer != STANDARD_TRAINER:
+            reason += (
+                f". They were trained by {trainer}, which seems to build a network of its own; use the program that "
+                "the model was made for."
+            )
         raise ModelError(f"The weights in {what} do not fit plans.json: {reason}") from error
     for name, tensor in network.state_dict().items():
         if not torch.isfinite(tensor).all():
@@ -262,62 +299,6 @@ def _load_weights(network: torch.nn.Module, weights: Mapping[str, torch.Tensor],
                 f"The weights in {what} are damaged: {name} holds NaN or infinite numbers. Copy the model again, or "
                 "ask its author for another checkpoint."
             )
-
-
-def _trained_folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise ModelError(f"There is no model folder {path}.")
-    if (path / "plans.json").is_file() and (path / "dataset.json").is_file():
-        return path
-    inside = sorted(file.parent for file in path.glob("**/plans.json") if (file.parent / "dataset.json").is_file())
-    inside = [folder for folder in inside if any(folder.glob("fold_*"))]
-    for configuration in CONFIGURATION_ORDER:
-        chosen = [folder for folder in inside if folder.name.endswith(f"__{configuration}")]
-        if len(chosen) == 1 and len(inside) > 1:
-            return chosen[0]
-    if len(inside) == 1:
-        return inside[0]
-    found = f"it contains {len(inside)} such folders; name one of them" if inside else "nothing like it is inside"
-    raise ModelError(
-        f"{path} is not a trained model: expected dataset.json, plans.json and fold_0/checkpoint_final.pth, "
-        f"but {found}."
-    )
-
-
-def _configuration_name(path: Path, plans: Mapping[str, Any], fold: str) -> str:
-    """From the folder's name (Trainer__Plans__configuration), the only configuration, or the checkpoint."""
-    configurations = plans.get("configurations")
-    if not isinstance(configurations, dict):
-        return ""
-    by_name = path.name.rpartition("__")[2]
-    if by_name in configurations:
-        return by_name
-    if len(configurations) == 1:
-        return next(iter(configurations))
-    for name in CHECKPOINTS:
-        checkpoint = path / f"fold_{fold}" / name
-        if checkpoint.is_file():
-            arguments = load_checkpoint(checkpoint).get("init_args")
-            return str(arguments.get("configuration", "")) if isinstance(arguments, dict) else ""
-    return ""
-
-
-def _nnunet_postprocessing(content: Mapping[str, Any]) -> Postprocessing:
-    """nnU-Net lists functions with arguments; it has one function only, which takes all its targets together."""
-    check(content, NNUNET_POSTPROCESSING, POSTPROCESSING_FILE)
-    names, kwargs = content["postprocessing_fns"], content["postprocessing_kwargs"]
-    if len(names) != len(kwargs):
-        raise damaged(POSTPROCESSING_FILE, f"it has {len(kwargs)} postprocessing_kwargs, expected {len(names)}")
-    groups = []
-    for name, arguments in zip(names, kwargs, strict=True):
-        if "remove_all_but_largest_component" not in name:
-            raise ModelError(f"postprocessing.json asks for {name!r}, which is not supported.")
-        targets = arguments["labels_or_regions"]
-        targets = targets if isinstance(targets, list) else [targets]
-        groups.append(
-            tuple(value for target in targets for value in (target if isinstance(target, list) else [target]))
-        )
-    return Postprocessing(tuple(groups))
 
 
 def _sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from MedSegAICore.image import Image, Label
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from MedSegAILib.inference.export import Outputs
@@ -22,12 +23,17 @@ class Model(ABC):
     """An opened model; nothing of its weights is loaded yet.
 
     ``path``: its folder or file. ``card``: its model card, if it has one. ``folds``: names of the networks whose
-    answers are averaged.
+    answers are averaged. ``previous``: in a cascade, the model whose labels this one is given beside the volume.
+    ``members``: of an ensemble, the models whose probabilities are averaged; then this one has no networks of its own.
+    ``warnings``: sentences for whoever uses its results.
     """
 
     path: Path
     card: ModelCard | None
     folds: tuple[str, ...]
+    previous: Model | None = None
+    members: tuple[Model, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -97,15 +103,23 @@ class Model(ABC):
         """To which a volume is turned before ``prepare``, unless the card says another; None leaves it as stored."""
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """Where the weights are; a model whose files are the same is the same."""
+        return (self.path,)
+
+    @property
     @abstractmethod
     def checksum(self) -> str:
         """One SHA-256 over everything that results depend on."""
 
     @abstractmethod
-    def prepare(self, image: Image, *, body_only: bool = False) -> tuple[torch.Tensor, Placement]:
+    def prepare(
+        self, image: Image, *, body_only: bool = False, earlier: np.ndarray | None = None
+    ) -> tuple[torch.Tensor, Placement]:
         """What the networks see, float32 (channels, *prepared) on the CPU, and the way back to the image's grid.
 
         ``body_only``: leave out the air around the body, if the format allows it; intensities stay what they were.
+        ``earlier``: given for a model with a ``previous`` one only: the label values (K, J, I) that it gave the image.
         Raises InputError if nothing can be made of the image.
         """
 

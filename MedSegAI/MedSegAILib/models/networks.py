@@ -1,6 +1,6 @@
 """The U-Nets of nnU-Net v2, rebuilt from their plans with torch alone.
 
-``PlainConvUNet`` and ``ResidualEncoderUNet`` follow Isensee et al., Nat Methods 18:203 (2021) and
+``PlainConvUNet``, ``ResidualEncoderUNet`` and ``ResidualUNet`` follow Isensee et al., Nat Methods 18:203 (2021) and
 Isensee et al., MICCAI 2024 (arXiv:2404.09556). Module names equal those of dynamic-network-architectures, so a
 checkpoint of nnU-Net loads here with ``strict=True``, and a checkpoint that is written here loads there.
 
@@ -186,19 +186,20 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """The expanding path; logits at full resolution, or at every resolution for deep supervision, finest first."""
 
-    def __init__(self, encoder: Encoder, out_channels: int, counts: Sequence[int], deep_supervision: bool):
+    def __init__(
+        self, encoder: Encoder, out_channels: int, counts: Sequence[int], deep_supervision: bool, residual: bool
+    ):
         super().__init__()
         self.deep_supervision = deep_supervision
         self.encoder = encoder  # nnU-Net registers it here too: the state dict holds it twice
         layers, features = encoder.layers, encoder.features
         ones = (1,) * layers.dimensions
+        blocks = StackedResidualBlocks if residual else StackedConvBlocks
         stages, upsamplings, heads = [], [], []
         for step in range(1, len(features)):
             below, skip, stride = features[-step], features[-(step + 1)], tuple(encoder.strides[-step])
             upsamplings.append(layers.transposed_conv(below, skip, stride, stride, bias=layers.conv_bias))
-            stages.append(
-                StackedConvBlocks(layers, counts[step - 1], 2 * skip, skip, encoder.kernel_sizes[-(step + 1)], ones)
-            )
+            stages.append(blocks(layers, counts[step - 1], 2 * skip, skip, encoder.kernel_sizes[-(step + 1)], ones))
             heads.append(layers.conv(skip, out_channels, 1, 1, 0, bias=True))
         self.stages = nn.ModuleList(stages)
         self.transpconvs = nn.ModuleList(upsamplings)
@@ -217,7 +218,7 @@ class Decoder(nn.Module):
 
 
 class UNet(nn.Module):
-    """A U-Net with a plain or a residual encoder.
+    """A U-Net with a plain or a residual encoder, and a plain or a residual decoder.
 
     Input ``(batch, in_channels, *spatial)``; output logits ``(batch, out_channels, *spatial)``, or with
     ``deep_supervision`` a list of them, finest first. Every spatial extent must be divisible by the product of the
@@ -236,11 +237,12 @@ class UNet(nn.Module):
         decoder_counts: Sequence[int],
         *,
         residual: bool = False,
+        residual_decoder: bool = False,
         deep_supervision: bool = False,
     ):
         super().__init__()
         self.encoder = Encoder(layers, in_channels, features, kernel_sizes, strides, encoder_counts, residual)
-        self.decoder = Decoder(self.encoder, out_channels, decoder_counts, deep_supervision)
+        self.decoder = Decoder(self.encoder, out_channels, decoder_counts, deep_supervision, residual_decoder)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         return self.decoder(self.encoder(x))

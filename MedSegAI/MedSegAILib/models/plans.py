@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from MedSegAICore.errors import ModelError
+from MedSegAILib.inference.resampling import ANISOTROPY
 from MedSegAILib.models.architecture import COUNT, Architecture
 from MedSegAILib.models.schema import check, damaged
 
@@ -18,7 +19,6 @@ FILE = "plans.json"
 SPLINE, LINEAR, KEEP = "spline", "linear", "keep"
 RESAMPLERS = {
     "resample_data_or_seg_to_shape": SPLINE,
-    "resample_torch_simple": LINEAR,
     "resample_torch_fornnunet": LINEAR,
     "no_resampling_data_or_seg_to_shape": KEEP,
     "no_resampling_hack": KEEP,
@@ -26,6 +26,9 @@ RESAMPLERS = {
 NORMALIZATIONS = (
     "ZScoreNormalization", "CTNormalization", "NoNormalization", "RescaleTo01Normalization", "RGBTo01Normalization",
 )  # fmt: skip
+# The class that prepares volumes, and those that read them; "WithReorient" turns them to RAS.
+PREPROCESSOR = "DefaultPreprocessor"
+READERS = ("SimpleITKIO", "SimpleITKIOWithReorient", "NibabelIO", "NibabelIOWithReorient", "Tiff3DIO")
 
 AXIS = {"type": "integer", "minimum": 0, "maximum": 2}
 TRANSPOSE = {"type": "array", "items": AXIS, "minItems": 3, "maxItems": 3}
@@ -45,8 +48,13 @@ RESAMPLING_KWARGS = {
     "type": ["object", "null"],
     "properties": {
         "order": SPLINE_ORDER, "order_z": SPLINE_ORDER, "force_separate_z": {"type": ["boolean", "null"]},
+        "separate_z_anisotropy_threshold": {"type": "number", "minimum": 1},
+        "memefficient_seg_resampling": {"type": "boolean"},
+        "mode": {"type": "string"}, "aniso_axis_mode": {"type": "string"},
     },
 }  # fmt: skip
+# How resample_torch_fornnunet may resample the coarse axis that it keeps apart -> the order of the spline that does it.
+TORCH_ORDERS_Z = {"nearest-exact": 0, "linear": 1, "trilinear": 1}
 CONFIGURATION = {
     "required": ["patch_size", "spacing", "normalization_schemes", "use_mask_for_norm"],
     "properties": {
@@ -56,8 +64,12 @@ CONFIGURATION = {
         "use_mask_for_norm": {"type": "array", "items": {"type": "boolean"}},
         "resampling_fn_data": {"type": "string"},
         "resampling_fn_data_kwargs": RESAMPLING_KWARGS,
+        "resampling_fn_seg": {"type": "string"},
+        "resampling_fn_seg_kwargs": RESAMPLING_KWARGS,
         "resampling_fn_probabilities": {"type": "string"},
         "resampling_fn_probabilities_kwargs": RESAMPLING_KWARGS,
+        "preprocessor_name": {"type": "string"},
+        "previous_stage": {"type": ["string", "null"]},
     },
 }
 # What a configuration without ``architecture`` must have instead.
@@ -80,17 +92,27 @@ CT_INTENSITIES = {
 
 @dataclass(frozen=True)
 class Resampling:
-    """How one kind of array is resampled: ``kind`` is SPLINE, LINEAR or KEEP."""
+    """How one kind of array is resampled: ``kind`` is SPLINE, LINEAR or KEEP.
+
+    ``force_separate_z``: whether the coarse axis is resampled apart from the others; None if its spacing is more than
+    ``anisotropy`` times that of the finest. ``by_half``: of labels the last wins whose share is above one half, and the
+    background where none is (nnU-Net's ``memefficient_seg_resampling``), instead of the largest share.
+    """
 
     kind: str
     order: int
     order_z: int
     force_separate_z: bool | None
+    anisotropy: float = ANISOTROPY
+    by_half: bool = False
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One configuration of a plan, e.g. ``3d_fullres``. Spacing (mm) and patch are in the plan's axis order."""
+    """One configuration of a plan, e.g. ``3d_fullres``. Spacing (mm) and patch are in the plan's axis order.
+
+    ``previous_stage``: in a cascade the configuration whose labels this one sees beside the volume, else None.
+    """
 
     name: str
     patch_size: tuple[int, ...]
@@ -98,12 +120,14 @@ class Configuration:
     normalizations: tuple[str, ...]
     use_mask_for_norm: tuple[bool, ...]
     data_resampling: Resampling
+    labels_resampling: Resampling
     logits_resampling: Resampling
     architecture: Mapping[str, Any]
     intensities: Mapping[str, Mapping[str, float]]
     transpose_forward: tuple[int, ...]
     transpose_backward: tuple[int, ...]
     reader: str
+    previous_stage: str | None = None
 
     @property
     def dimensions(self) -> int:
@@ -119,15 +143,12 @@ class Configuration:
         """Raises ModelError if the configuration is missing, incomplete, or uses what is not supported."""
         check(plans, PLANS, FILE)
         entry = _resolved(plans, name)
-        if entry.get("previous_stage"):
-            raise ModelError(
-                f"Configuration {name} is the second stage of a cascade (after {entry['previous_stage']}), which is "
-                "not supported yet. Use the model's 3d_fullres or 3d_lowres configuration."
-            )
         check(entry, CONFIGURATION, FILE, f"configurations.{name}")
+        _check_stages(plans, name)
         unknown = [scheme for scheme in entry["normalization_schemes"] if scheme not in NORMALIZATIONS]
         if unknown:
             raise ModelError(f"The model normalizes with {unknown[0]!r}; supported are {', '.join(NORMALIZATIONS)}.")
+        _check_programs(entry, plans)
         configuration = cls(
             name=name,
             patch_size=tuple(entry["patch_size"]),
@@ -135,6 +156,7 @@ class Configuration:
             normalizations=tuple(entry["normalization_schemes"]),
             use_mask_for_norm=tuple(entry["use_mask_for_norm"]),
             data_resampling=_resampling(entry, "data", order=3),
+            labels_resampling=_resampling(entry, "seg", order=1),
             logits_resampling=_resampling(entry, "probabilities", order=1),
             architecture=entry.get("architecture") or _old_architecture(entry),
             intensities=plans.get("foreground_intensity_properties_per_channel")
@@ -143,6 +165,7 @@ class Configuration:
             transpose_forward=tuple(plans.get("transpose_forward", (0, 1, 2))),
             transpose_backward=tuple(plans.get("transpose_backward", (0, 1, 2))),
             reader=plans.get("image_reader_writer", "SimpleITKIO"),
+            previous_stage=entry.get("previous_stage") or None,
         )
         configuration._check_lengths()
         configuration._check_axes()
@@ -176,6 +199,18 @@ class Configuration:
             raise damaged(FILE, f"patch_size is {patch}, expected a multiple of {multiple}, the network's strides")
 
 
+def _check_stages(plans: Mapping[str, Any], name: str) -> None:
+    """The stages of a cascade come to an end."""
+    stages = [name]
+    while stages[-1] in plans["configurations"]:
+        previous = _resolved(plans, stages[-1]).get("previous_stage")
+        if not previous:
+            return
+        if previous in stages:
+            raise damaged(FILE, f"previous_stage of {stages[-1]} is {previous!r}, expected a stage before {name}")
+        stages.append(previous)
+
+
 def _resolved(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A configuration with everything that it inherits."""
     configurations = plans["configurations"]
@@ -192,16 +227,51 @@ def _resolved(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
     return entry
 
 
+def _check_programs(entry: Mapping[str, Any], plans: Mapping[str, Any]) -> None:
+    """A program that read or prepared the training volumes in another way would have to do so with every volume."""
+    preprocessor = entry.get("preprocessor_name", PREPROCESSOR)
+    if preprocessor != PREPROCESSOR:
+        raise ModelError(
+            f"The model prepares its volumes with {preprocessor!r}, a program of its own; supported is {PREPROCESSOR}. "
+            "Use the program that the model was made for."
+        )
+    reader = plans.get("image_reader_writer", READERS[0])
+    if reader not in READERS:
+        raise ModelError(
+            f"The model reads its images with {reader!r}, which gives no volumes with a spacing in mm as "
+            f"{', '.join(READERS)} do. Use the program that the model was made for."
+        )
+
+
 def _resampling(entry: Mapping[str, Any], kind: str, order: int) -> Resampling:
+    """``order``: of the splines in plans that say nothing about this resampling."""
     function = entry.get(f"resampling_fn_{kind}", "resample_data_or_seg_to_shape")
-    kwargs = entry.get(f"resampling_fn_{kind}_kwargs") or {}
     if function not in RESAMPLERS:
         raise ModelError(f"The model resamples with {function!r}; supported are {', '.join(RESAMPLERS)}.")
+    kwargs = entry.get(f"resampling_fn_{kind}_kwargs")
     if RESAMPLERS[function] == LINEAR:
-        return Resampling(LINEAR, 1, 0, kwargs.get("force_separate_z"))
+        return _torch_resampling(kwargs or {})
+    if kwargs is None:
+        return Resampling(RESAMPLERS[function], order, 0, None)
+    # What nnU-Net's function takes where it is given some arguments but not these.
     return Resampling(
-        RESAMPLERS[function], kwargs.get("order", order), kwargs.get("order_z", 0), kwargs.get("force_separate_z")
-    )
+        RESAMPLERS[function], kwargs.get("order", 3), kwargs.get("order_z", 0), kwargs.get("force_separate_z", False),
+        kwargs.get("separate_z_anisotropy_threshold", ANISOTROPY),
+    )  # fmt: skip
+
+
+def _torch_resampling(kwargs: Mapping[str, Any]) -> Resampling:
+    mode, apart = kwargs.get("mode", "linear"), kwargs.get("aniso_axis_mode", "nearest-exact")
+    if mode != "linear" or apart not in TORCH_ORDERS_Z:
+        raise ModelError(
+            f"The model resamples with the modes {mode!r} and {apart!r}; supported are 'linear' with "
+            f"{' or '.join(TORCH_ORDERS_Z)}."
+        )
+    return Resampling(
+        LINEAR, 1, TORCH_ORDERS_Z[apart], kwargs.get("force_separate_z"),
+        kwargs.get("separate_z_anisotropy_threshold", ANISOTROPY),
+        by_half=kwargs.get("memefficient_seg_resampling", False),
+    )  # fmt: skip
 
 
 def _old_architecture(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,9 @@ def changed(plans, **changes):
     [
         ({"inherits_from": "3d_fullres"}, "damaged.*inherits"),
         ({"inherits_from": "nowhere"}, "damaged.*nowhere"),
-        ({"previous_stage": "3d_lowres"}, "cascade.*3d_lowres"),
+        ({"previous_stage": "3d_fullres"}, "previous_stage of 3d_fullres is '3d_fullres'"),
+        ({"preprocessor_name": "MyPreprocessor"}, "MyPreprocessor.*DefaultPreprocessor"),
+        ({"resampling_fn_seg": "my_resampling"}, "my_resampling"),
         ({"normalization_schemes": ["MyNormalization"]}, "MyNormalization.*ZScore"),
         ({"resampling_fn_data": "my_resampling"}, "my_resampling"),
         ({"patch_size": None}, "damaged"),

@@ -1,0 +1,182 @@
+"""The mean of several models' probabilities on the volume's grid, in blocks; then its labels.
+
+nnU-Net averages softmax or sigmoid probabilities of configurations (while folds of one configuration are averaged as
+logits). It writes them to disk, every class of the whole native grid in float32. Here every member's logits stay on its
+own grid in half precision, and on the native grid only one block exists at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from MedSegAICore.errors import Cancelled
+from MedSegAILib.inference.export import Outputs
+from MedSegAILib.inference.preprocessing import Placement
+from MedSegAILib.inference.uncertainty import entropy
+
+if TYPE_CHECKING:
+    import torch
+
+BLOCK = (24, 96, 96)  # native voxels (K, J, I): few enough that few classes matter in it
+HALF_LIMIT = 65504 / 2  # largest number in half precision, with room
+# A logit that is so much smaller than another one's adds at most e^-20 = 2e-9 to a sum of probabilities, a thirtieth of
+# what float32 can tell from 1.
+NEGLIGIBLE = 20.0
+
+
+class Kept:
+    """All logits of one member on the grid of its network, in half precision in main memory."""
+
+    def __init__(self, placement: Placement, outputs: Outputs):
+        import torch
+
+        self.placement = placement
+        self._axes, self._regions = placement.axes, outputs.regions
+        self._prunes = all(axis.averages for axis in placement.axes)
+        self._logits = torch.zeros((len(outputs.values), *placement.prepared), dtype=torch.half)
+
+    def add(self, first: int, sums: torch.Tensor, weights: torch.Tensor | None = None):
+        """Take rows (outputs, rows, J, I) from row ``first`` on; divided by ``weights`` (rows, J, I), where given."""
+        for row in range(
+            sums.shape[1]
+        ):  # one by one: in float32, many at once would take more memory than they do here
+            logits = sums[:, row].float()
+            logits = (logits if weights is None else logits / weights[row]).cpu()
+            if self._logits.element_size() == 2 and float(logits.abs().max()) > HALF_LIMIT:
+                self._logits = self._logits.float()
+            self._logits[:, first + row] = logits
+
+    @property
+    def box(self) -> tuple[slice, ...]:
+        """Where the cropped volume lies in the whole one, in the volume's own axes (K, J, I)."""
+        return tuple(self.placement.crop[axis] for axis in self.placement.transpose_backward)
+
+    def block(self, place: Sequence[slice], device: torch.device) -> tuple[list[int], torch.Tensor]:
+        """Probabilities (channels, K, J, I) of a block of the volume, and which channels they are.
+
+        Channels whose probability is negligible everywhere in the block are left out. Outside the cropped volume all is
+        background, or no region.
+        """
+        import torch
+
+        inside = [slice(max(p.start, b.start), min(p.stop, b.stop)) for p, b in zip(place, self.box, strict=True)]
+        channels, part = [], None
+        if all(p.start < p.stop for p in inside):
+            channels, part = self._inside(inside, device)
+            if inside == list(place):
+                return channels, part
+        outside = [] if self._regions else [0]
+        whole = torch.zeros((len({*outside, *channels}), *(p.stop - p.start for p in place)), device=device)
+        whole[: len(outside)] = 1
+        target = [slice(p.start - q.start, p.stop - q.start) for p, q in zip(inside, place, strict=True)]
+        if part is not None:
+            whole[(slice(0, len(outside)), *target)] = 0
+            whole[(slice(len(whole) - len(channels), None), *target)] = part
+        return sorted({*outside, *channels}), whole
+
+    def _inside(self, place: Sequence[slice], device: torch.device) -> tuple[list[int], torch.Tensor]:
+        """As ``block``, of a part of the volume that is within the cropped one."""
+        import torch
+
+        forward, backward, start = (
+            self.placement.transpose_forward, self.placement.transpose_backward, self.placement.start,
+        )  # fmt: skip
+        own = [slice(place[axis].start - a, place[axis].stop - a) for axis, a in zip(forward, start, strict=True)]
+        inputs = (slice(*axis.inputs(p.start, p.stop)) for axis, p in zip(self._axes, own, strict=True))
+        logits = self._logits[(slice(None), *inputs)]
+        channels = self._channels(logits) if self._prunes else list(range(len(logits)))
+        if len(channels) <= (not self._regions):  # one class for sure, or no region
+            return channels, torch.ones((len(channels), *(p.stop - p.start for p in place)), device=device)
+        logits = logits[channels].to(device).float()
+        for axis in (2, 1, 0):
+            logits = self._axes[axis].apply(logits, axis + 1, own[axis])
+        probabilities = logits.sigmoid() if self._regions else logits.softmax(0)
+        return channels, probabilities.permute(0, *(axis + 1 for axis in backward))
+
+    def _channels(self, logits: torch.Tensor) -> list[int]:
+        flat = logits.flatten(1).float()
+        least = 0.0 if self._regions else float(flat.amin(1).max())
+        return (flat.amax(1) > least - NEGLIGIBLE).nonzero().flatten().tolist()
+
+
+class Mean:
+    """Labels and probabilities of an ensemble; ``members`` saw the same volume, each in its own spacing and axes.
+
+    The uncertainty is the entropy of the probabilities whose largest decides: how much the members disagree or are
+    unsure, but not how much the folds and mirrored answers within a member do.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Kept],
+        outputs: Outputs,
+        device: torch.device,
+        probabilities: bool = False,
+        uncertainty: bool = False,
+        cancelled: Callable[[], bool] | None = None,
+    ):
+        self._members, self._outputs, self._device = members, outputs, device
+        place = members[0].placement
+        shape = tuple(place.shape[axis] for axis in place.transpose_backward)
+        self._labels = np.zeros(shape, np.uint8 if max(outputs.values) < 256 else np.uint16)
+        count = len(outputs.values) - (not outputs.regions)
+        self._probabilities = np.zeros((count, *shape), np.float32) if probabilities else None
+        self._uncertainty = np.zeros(shape, np.float32) if uncertainty else None
+        self._compute(cancelled)
+
+    def labels(self) -> np.ndarray:
+        """Label values (K, J, I) of the volume, 0 where no member looked."""
+        return self._labels
+
+    def probabilities(self) -> np.ndarray | None:
+        """Probabilities (segments, K, J, I) float32, 0 where no member looked; None if they were not asked for."""
+        return self._probabilities
+
+    def uncertainty(self) -> np.ndarray | None:
+        """Uncertainty (1, K, J, I) float32, 0 where no member looked; None if it was not asked for."""
+        return self._uncertainty[None] if self._uncertainty is not None else None
+
+    def _compute(self, cancelled: Callable[[], bool] | None):
+        boxes = list(zip(*(member.box for member in self._members), strict=True))
+        first, last = (min(p.start for p in parts) for parts in boxes), [max(p.stop for p in parts) for parts in boxes]
+        for corner in product(*(range(a, b, n) for a, b, n in zip(first, last, BLOCK, strict=True))):
+            if cancelled and cancelled():
+                raise Cancelled
+            stops = (min(a + n, end) for a, n, end in zip(corner, BLOCK, last, strict=True))
+            self._compute_block(tuple(map(slice, corner, stops)))
+
+    def _compute_block(self, place: tuple[slice, ...]):
+        blocks = [member.block(place, self._device) for member in self._members]
+        channels = sorted({channel for own, _ in blocks for channel in own})
+        mean = blocks[0][1].new_zeros((len(channels), *blocks[0][1].shape[1:]))
+        for own, probabilities in blocks:
+            for channel, values in zip(own, probabilities, strict=True):
+                mean[channels.index(channel)] += values
+        mean /= len(blocks)
+        values = [self._outputs.values[channel] for channel in channels]
+        self._labels[place] = _labels(mean, values, self._outputs.regions).cpu().numpy()
+        if self._uncertainty is not None:
+            value = entropy(mean[None], self._outputs.regions, len(self._outputs.values))
+            self._uncertainty[place] = value[0, 0].cpu().numpy()
+        if self._probabilities is not None:
+            for channel, probability in zip(channels, mean.cpu().numpy(), strict=True):
+                segment = channel - (not self._outputs.regions)
+                if segment >= 0:
+                    self._probabilities[(segment, *place)] = probability
+
+
+def _labels(mean: torch.Tensor, values: Sequence[int], regions: bool) -> torch.Tensor:
+    """Regions above one half, one written over the other; else the largest channel, of equal ones the first."""
+    import torch
+
+    labels = torch.zeros(mean.shape[1:], dtype=torch.int32, device=mean.device)
+    best = mean.new_full(mean.shape[1:], 0.5 if regions else -1.0)
+    for channel, value in zip(mean, values, strict=True):
+        labels.masked_fill_(channel > best, value)
+        if not regions:
+            torch.maximum(best, channel, out=best)
+    return labels
