@@ -25,15 +25,21 @@ def make_model_folder(
     mirror_axes: tuple[int, ...] = (0, 1, 2),
     spacing: tuple[float, ...] | None = None,
     patch: tuple[int, ...] | None = None,
+    configuration: str | None = None,
+    previous: str | None = None,
 ) -> Path:
     """Write a model folder and return its path.
 
     ``kind``: ``3d``, ``2d``, ``residual``, ``anisotropic`` (coarse first axis) or ``regions``.
     ``patch``: a large one makes a slow tile, a small one many tiles.
+    ``configuration``: its name, if not ``2d`` or ``3d_fullres``. ``previous``: the stage of a cascade before this one.
     ``card``: True writes a complete card with the checkpoints' sums, a dict changes its entries, False leaves it out.
     """
     path = Path(path)
     plans, dataset = _plans(kind, channels, spacing, patch), _dataset(kind, channels)
+    if configuration:
+        [plan] = plans["configurations"].values()
+        plans["configurations"] = {configuration: {**plan, "previous_stage": previous}}
     path.mkdir(parents=True, exist_ok=True)
     (path / "plans.json").write_text(json.dumps(plans))
     (path / "dataset.json").write_text(json.dumps(dataset))
@@ -41,7 +47,7 @@ def make_model_folder(
     outputs = len(dataset["labels"]) - (kind == "regions")
     for fold in range(folds):
         torch.manual_seed(seed + fold)
-        network = build_network(plan["architecture"], channels, outputs)
+        network = build_network(plan["architecture"], channels + (2 if previous else 0), outputs)
         # Freshly made heads answer almost the same for every class; larger weights make segments of some size.
         for head in network.decoder.seg_layers:
             torch.nn.init.normal_(head.weight, std=1.0)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from MedSegAICore.image import Image
     from MedSegAILib.inference.prediction import Result
     from MedSegAILib.models.card import ModelCard
-    from MedSegAILib.models.folder import ModelFolder
+    from MedSegAILib.models.model import Model
     from MedSegAILib.worker.client import Progress, Run
 
 logger = logging.getLogger(__name__)
@@ -41,12 +41,12 @@ class SegmentationLogic:
     _warm = None
     _worker = None
 
-    def listModels(self) -> list[ModelFolder]:
+    def listModels(self) -> list[Model]:
         """The bundled and the user's models. A damaged one is left out; ``medsegai models list`` says why."""
         return self._library().list()
 
     def modelCard(self, model) -> ModelCard | None:
-        """The card of a model (an id of the library, the path of a model folder, or a ModelFolder), if it has one.
+        """The card of a model (an id of the library, the path of a model folder, or a Model), if it has one.
 
         Raises ModelError if there is no such model.
         """
@@ -69,7 +69,7 @@ class SegmentationLogic:
         """Segment a volume node (or the list of nodes that are a model's channels) and return the segmentation node.
 
         The segments lie on the volume voxel for voxel and are put under its parent transform, also a non-linear one.
-        ``model``: an id of the library, the path of a model folder, or a ModelFolder.
+        ``model``: an id of the library, the path of a model folder, or a Model.
         ``roiNode``: a markups ROI; only the voxels in it are shown to the model, as if the volume had been cropped, and
         nothing is found outside. None takes the whole volume.
         ``outputSegmentationNode``: gets the segments beside those it has; None makes a new node.
@@ -183,12 +183,12 @@ class SegmentationLogic:
 
         return ModelLibrary()
 
-    def _model(self, model) -> ModelFolder:
-        from MedSegAILib.models.folder import ModelFolder
+    def _model(self, model) -> Model:
+        from MedSegAILib.models.model import Model
 
-        return model if isinstance(model, ModelFolder) else self._library().find(model)
+        return model if isinstance(model, Model) else self._library().find(model)
 
-    def _warmPredictor(self, model: ModelFolder, **options):
+    def _warmPredictor(self, model: Model, **options):
         from MedSegAILib.inference.warm import WarmPredictor
 
         if self._warm is None:

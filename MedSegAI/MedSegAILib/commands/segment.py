@@ -65,6 +65,8 @@ def add_parser(subparsers):
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results; is created")
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="default: %(default)s")
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (default: %(default)s)")
+    parser.add_argument("--configurations", nargs="+", default=(), metavar="NAME", help="which of the model's "
+                        "configurations, such as 2d and 3d_fullres; several are averaged")  # fmt: skip
     parser.add_argument("--folds", nargs="+", metavar="N", help="folds to average (default: all of the model)")
     parser.add_argument("--quality", choices=tuple(QUALITIES), default=STANDARD, help="how much accuracy is given up "
                         "for time: best is what nnU-Net does (default: %(default)s)")  # fmt: skip
@@ -106,7 +108,7 @@ def run_cases(arguments: argparse.Namespace) -> list[Report]:
     from MedSegAILib.commands.segment_cluster import on_cluster
     from MedSegAILib.models.library import ModelLibrary
 
-    model = ModelLibrary().find(arguments.model)
+    model = ModelLibrary().find(arguments.model, arguments.configurations)
     dicom = DicomOutput.of(arguments, model.title)
     arguments = argparse.Namespace(**vars(arguments), dicom=dicom)  # all workers need the same one
     reports: dict[int, Report] = {}

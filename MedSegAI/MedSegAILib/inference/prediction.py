@@ -90,7 +90,7 @@ class Predictor:
         if not self.members:
             self.networks, allowed = model.load_networks(self.device, self.folds)
         self.settings = Settings.of(quality, self.device, sorted(allowed), mirroring)
-        self.warnings = list(model.warnings)
+        self.warnings = model.warnings(self.device)
         if mirroring and not any(part.settings.mirror_axes for part in self.parts):
             self.warnings.append("Mirroring was asked for, but the model was trained without it; nothing is mirrored.")
         if model.card is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +19,14 @@ from MedSegAILib.inference.postprocessing import Postprocessing
 from MedSegAILib.models.card import ModelCard
 from MedSegAILib.models.folder import ModelFolder
 from MedSegAILib.models.model import Model
-from MedSegAILib.models.results import is_trained_folder, read_best, read_postprocessing, trained_folder
+from MedSegAILib.models.results import (
+    dataset_folder,
+    is_trained_folder,
+    read_best,
+    read_postprocessing,
+    trained_folder,
+    write_best,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +48,7 @@ def open_nnunet(path: Path | str, configurations: Sequence[str] = ()) -> ModelFo
     if configurations:
         models = [_of_configuration(path, name) for name in configurations]
         return models[0] if len(models) == 1 else Ensemble.of(models)
-    best = None if is_trained_folder(path) else read_best(path)
+    best = None if is_trained_folder(path) else read_best(path := dataset_folder(path))
     if best is None:
         return ModelFolder.open(path)
     models = [ModelFolder.open(folder) for folder in best.folders]
@@ -55,7 +63,7 @@ def open_nnunet(path: Path | str, configurations: Sequence[str] = ()) -> ModelFo
     warning = (
         f"The ensemble's postprocessing, {missing}, is missing in its folder; its labels are as the networks gave them."
     )
-    return Ensemble.of(models, warnings=(warning,))
+    return Ensemble.of(models, notes=(warning,))
 
 
 def _of_configuration(path: Path, name: str) -> ModelFolder:
@@ -77,16 +85,19 @@ class Ensemble(Model):
 
     members: tuple[ModelFolder, ...]
     steps: Postprocessing = field(default_factory=Postprocessing)
-    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
         cls,
         members: Sequence[ModelFolder | Path | str],
         postprocessing: Postprocessing | None = None,
-        warnings: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (),
     ) -> Ensemble:
-        """Opened models, or their folders. Raises ModelError if they do not take or give the same."""
+        """Opened models, or their folders; ``notes`` are sentences for whoever uses the results.
+
+        Raises ModelError if the members do not take or give the same.
+        """
         models = tuple(m if isinstance(m, ModelFolder) else ModelFolder.open(m) for m in members)
         if len(models) < 2:
             raise ModelError(f"An ensemble has at least two members, not {len(models)}.")
@@ -99,7 +110,7 @@ class Ensemble(Model):
                         f"{first.path.name} and {other.path.name} cannot be averaged: their "
                         f"{what.replace('_', ' ')} are {own} and {found}."
                     )
-        return cls(models, postprocessing or Postprocessing(), warnings)
+        return cls(models, postprocessing or Postprocessing(), notes)
 
     @property
     def postprocessing(self) -> Postprocessing:
@@ -121,7 +132,7 @@ class Ensemble(Model):
 
     @property
     def _id_without_card(self) -> str:
-        return self.path.name
+        return " + ".join(dict.fromkeys(member.id for member in self.members))
 
     @property
     def format(self) -> str:
@@ -160,9 +171,22 @@ class Ensemble(Model):
     def orientation(self) -> str | None:
         return self.members[0].orientation
 
+    def warnings(self, device: torch.device) -> list[str]:
+        return list(self.notes)
+
     @property
-    def files(self) -> tuple[Path, ...]:
-        return tuple(file for member in self.members for file in member.files)
+    def weight_files(self) -> tuple[Path, ...]:
+        return tuple(file for member in self.members for file in member.weight_files)
+
+    def copy_to(self, folder: Path) -> None:
+        """Also writes which folders belong together and what is done in the end, so that the copy opens as this."""
+        for path in dict.fromkeys(stage.path for member in self.members for stage in member.stages):
+            shutil.copytree(path, folder / path.name)
+        write_best(folder, [member.path.name for member in self.members], self.steps)
+
+    def check_weights(self) -> None:
+        for member in self.members:
+            member.check_weights()
 
     @cached_property
     def checksum(self) -> str:

@@ -6,6 +6,7 @@ import colorsys
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -209,9 +210,26 @@ class ModelFolder(Model):
         return {path.relative_to(self.path).as_posix(): _sha256(path) for path in paths}
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def weight_files(self) -> tuple[Path, ...]:
         own = tuple(self.checkpoint_path(fold) for fold in self.folds)
-        return own + (self.previous.files if self.previous else ())
+        return own + (self.previous.weight_files if self.previous else ())
+
+    @property
+    def root(self) -> Path:
+        return self.path.parent if self.previous else self.path
+
+    @property
+    def stages(self) -> list[ModelFolder]:
+        """This model and, in a cascade, those before it."""
+        return [*(self.previous.stages if self.previous else ()), self]
+
+    def copy_to(self, folder: Path) -> None:
+        for stage in self.stages:
+            shutil.copytree(stage.path, folder / stage.path.name if self.previous else folder)
+
+    def check_weights(self) -> None:
+        for stage in self.stages:
+            stage.load_networks("cpu")
 
     @cached_property
     def checksum(self) -> str:

@@ -11,12 +11,13 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from MedSegAICore.errors import ModelError, OutputError
 from MedSegAICore.resources import resource
-from MedSegAILib.models.folder import ModelFolder
+from MedSegAILib.models.ensemble import open_nnunet
+from MedSegAILib.models.model import Model
 
 USER_FOLDER_VARIABLE = "MEDSEGAI_MODELS"
 # A zip bomb is refused; the largest model folders in use (five folds of a large residual encoder) have about 8 GiB.
@@ -34,21 +35,24 @@ class ModelLibrary:
         self.bundled = Path(bundled) if bundled else resource("Models")
         self.user = Path(user or os.environ.get(USER_FOLDER_VARIABLE) or Path.home() / ".medsegai" / "models")
 
-    def list(self) -> list[ModelFolder]:
+    def list(self) -> list[Model]:
         """Every model that can be opened, bundled ones first; see ``problems`` for the others."""
-        return [model for model in self._scan() if isinstance(model, ModelFolder)]
+        return [model for model in self._scan() if isinstance(model, Model)]
 
     def problems(self) -> dict[Path, ModelError]:
         """The folders that cannot be opened, and why."""
         return {path: error for path, error in self._scan_with_paths() if isinstance(error, ModelError)}
 
-    def find(self, id_or_folder: str | Path) -> ModelFolder:
-        """The model of this id, or the one in this folder. Raises ModelError that names the known ids."""
+    def find(self, id_or_folder: str | Path, configurations: Sequence[str] = ()) -> Model:
+        """The model of this id, or the one in this folder. Raises ModelError that names the known ids.
+
+        ``configurations``: which of several nnU-Net configurations, such as ``2d``; more than one make an ensemble.
+        """
         for model in self.list():
             if model.id == str(id_or_folder):
-                return model
+                return open_nnunet(model.root, configurations) if configurations else model
         if Path(id_or_folder).exists():
-            return ModelFolder.open(id_or_folder)
+            return open_nnunet(id_or_folder, configurations)
         known = ", ".join(model.id for model in self.list()) or "none"
         broken = "".join(f" {path.name} cannot be used: {error}" for path, error in self.problems().items())
         raise ModelError(
@@ -56,14 +60,15 @@ class ModelLibrary:
             f"Give one of them, or a model folder.{broken}"
         )
 
-    def is_bundled(self, model: ModelFolder) -> bool:
+    def is_bundled(self, model: Model) -> bool:
         return self.bundled.resolve() in model.path.resolve().parents
 
-    def add(self, source: Path | str) -> ModelFolder:
+    def add(self, source: Path | str) -> Model:
         """Copy a model folder, or unpack a zip of one, into the user's models.
 
-        The model is opened and its weights are loaded once before it becomes visible. Raises ModelError if it cannot
-        be used or its id is taken; OutputError if it cannot be copied.
+        Of a cascade or an ensemble all folders that belong to it. The model is opened and its weights are loaded once
+        before it becomes visible. Raises ModelError if it cannot be used or its id is taken; OutputError if it cannot
+        be copied.
         """
         source = Path(source)
         try:
@@ -73,17 +78,17 @@ class ModelLibrary:
                 if source.is_file():
                     _unpack(source, unpacked)
                 else:
-                    shutil.copytree(ModelFolder.open(source).path, unpacked)
+                    open_nnunet(source).copy_to(unpacked)
                 model = _open(unpacked, source)
                 # Without a card the id is the folder's name, which staging changed.
-                id = model.card.id if model.card else (ModelFolder.open(source).id if source.is_dir() else source.stem)
+                id = model.card.id if model.card else (open_nnunet(source).id if source.is_dir() else source.stem)
                 if id in [known.id for known in self.list()] or (self.user / id).exists():
                     raise ModelError(f"There is already a model {id!r}. Remove it first: medsegai models remove {id}")
-                model.load_networks("cpu")
-                os.replace(model.path, self.user / id)
+                model.check_weights()
+                os.replace(model.root, self.user / id)
         except OSError as error:
             raise OutputError(f"The model cannot be copied to {self.user}: {error.strerror or error}.") from error
-        return ModelFolder.open(self.user / id)
+        return open_nnunet(self.user / id)
 
     def remove(self, id: str) -> None:
         """Delete one of the user's models. Raises ModelError if it is bundled or unknown."""
@@ -94,22 +99,22 @@ class ModelLibrary:
             raise ModelError(f"The model {id!r} comes with the program and cannot be removed.")
         shutil.rmtree(next(folder for folder in self.user.iterdir() if folder in (model.path, *model.path.parents)))
 
-    def verify(self, id: str) -> ModelFolder:
+    def verify(self, id: str) -> Model:
         """Check a model's files against its card and load its weights. Raises ModelError that says what is wrong."""
         model = self.find(id)
-        model.load_networks("cpu")
+        model.check_weights()
         return model
 
-    def _scan(self) -> Iterator[ModelFolder | ModelError]:
+    def _scan(self) -> Iterator[Model | ModelError]:
         return (result for _, result in self._scan_with_paths())
 
-    def _scan_with_paths(self) -> Iterator[tuple[Path, ModelFolder | ModelError]]:
+    def _scan_with_paths(self) -> Iterator[tuple[Path, Model | ModelError]]:
         for root in (self.bundled, self.user):
             if root.is_dir():
                 for folder in sorted(root.iterdir()):
                     if folder.is_dir() and not folder.name.startswith("."):
                         try:
-                            yield folder, ModelFolder.open(folder)
+                            yield folder, open_nnunet(folder)
                         except ModelError as error:
                             yield folder, error
                         except OSError as error:
@@ -117,10 +122,10 @@ class ModelLibrary:
                             yield folder, ModelError(f"The model folder {folder} cannot be read: {reason}")
 
 
-def _open(unpacked: Path, source: Path) -> ModelFolder:
+def _open(unpacked: Path, source: Path) -> Model:
     """The model in a staging folder, whose name no message may hold."""
     try:
-        return ModelFolder.open(unpacked)
+        return open_nnunet(unpacked)
     except ModelError as error:
         # A zip that was cut off can end with a checkpoint, which is a zip too, and unpacks to that one's entries.
         kind = "zip archive of a model" if source.is_file() else "model"

@@ -25,7 +25,6 @@ class Model(ABC):
     ``path``: its folder or file. ``card``: its model card, if it has one. ``folds``: names of the networks whose
     answers are averaged. ``previous``: in a cascade, the model whose labels this one is given beside the volume.
     ``members``: of an ensemble, the models whose probabilities are averaged; then this one has no networks of its own.
-    ``warnings``: sentences for whoever uses its results.
     """
 
     path: Path
@@ -33,7 +32,6 @@ class Model(ABC):
     folds: tuple[str, ...]
     previous: Model | None = None
     members: tuple[Model, ...] = ()
-    warnings: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -102,10 +100,27 @@ class Model(ABC):
     def orientation(self) -> str | None:
         """To which a volume is turned before ``prepare``, unless the card says another; None leaves it as stored."""
 
+    def warnings(self, device: torch.device) -> list[str]:
+        """Sentences for the user about running the model on this device."""
+        return []
+
     @property
-    def files(self) -> tuple[Path, ...]:
-        """Where the weights are; a model whose files are the same is the same."""
-        return (self.path,)
+    @abstractmethod
+    def weight_files(self) -> tuple[Path, ...]:
+        """The files that hold what was trained."""
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds everything of the model."""
+        return self.path
+
+    @abstractmethod
+    def copy_to(self, folder: Path) -> None:
+        """Copy all of the model's files into a folder, which does not exist yet."""
+
+    def check_weights(self) -> None:
+        """Load every network once. Raises ModelError that says what is wrong, DependencyError for a missing package."""
+        self.load_networks("cpu")
 
     @property
     @abstractmethod

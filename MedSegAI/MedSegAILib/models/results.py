@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,11 @@ def trained_folder(path: Path, configuration: str | None = None) -> Path:
             return chosen[0]
     if len(inside) == 1:
         return inside[0]
+    if inside and configuration:
+        raise ModelError(
+            f"{path} holds {len(chosen)} models of the configuration {configuration!r}, expected one; its models are "
+            f"{', '.join(folder.name for folder in inside)}. Name one of them."
+        )
     found = f"it contains {len(inside)} such folders; name one of them" if inside else "nothing like it is inside"
     raise ModelError(
         f"{path} is not a trained model: expected dataset.json, plans.json and fold_0/checkpoint_final.pth, "
@@ -152,6 +158,12 @@ def configuration_name(path: Path, plans: Mapping[str, Any], fold: str) -> str:
     return ""
 
 
+def dataset_folder(path: Path) -> Path:
+    """The path, or the only folder in it that says which of its models is the best: a zip holds it under its name."""
+    inside = [file.parent for file in path.glob(f"*/{BEST_FILE}")]
+    return inside[0] if len(inside) == 1 and not (path / BEST_FILE).is_file() else path
+
+
 def read_best(folder: Path) -> Best | None:
     """What a Dataset folder says is its best model; None if it says nothing.
 
@@ -169,6 +181,31 @@ def read_best(folder: Path) -> Best | None:
             raise ModelError(f"The best model in {folder} is made of {name!r} too, but there is no such folder in it.")
         folders.append(folder / name)
     return Best(tuple(folders), _postprocessing_twin(folder, best.get("postprocessing_file")))
+
+
+def write_best(folder: Path, names: Sequence[str], postprocessing: Postprocessing) -> None:
+    """Say in a Dataset folder that the trained folders of these names are averaged, as ``read_best`` understands it.
+
+    Raises ModelError if a name has not the form that nnU-Net gives its folders.
+    """
+    keys = ("trainer", "plans_identifier", "configuration")
+    parts = [name.split(SEPARATOR) for name in names]
+    for name in names:
+        if name.count(SEPARATOR) != len(keys) - 1:
+            raise ModelError(f"The folder of an ensemble's member is {name}, expected Trainer__Plans__configuration.")
+    ensemble = ENSEMBLE_SEPARATOR.join(["ensemble", *names])
+    best = {
+        "selected_model_or_models": [dict(zip(keys, part, strict=True)) for part in parts],
+        "postprocessing_file": f"ensembles/{ensemble}/{POSTPROCESSING_FILE}",
+    }
+    groups = postprocessing.largest_component
+    steps = {
+        "postprocessing_fns": ["remove_all_but_largest_component_from_segmentation"] * len(groups),
+        "postprocessing_kwargs": [{"labels_or_regions": list(group)} for group in groups],
+    }
+    (folder / "ensembles" / ensemble).mkdir(parents=True)
+    (folder / "ensembles" / ensemble / POSTPROCESSING_FILE).write_text(json.dumps(steps), encoding="utf-8")
+    (folder / BEST_FILE).write_text(json.dumps({"best_model_or_ensemble": best}), encoding="utf-8")
 
 
 def _postprocessing_twin(folder: Path, written: str | None) -> Path | None:

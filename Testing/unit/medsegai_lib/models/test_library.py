@@ -164,7 +164,7 @@ def test_a_folder_that_may_not_be_read_hides_no_other_model(library, model, monk
             raise PermissionError(13, "Permission denied")
         return opened(path)
 
-    monkeypatch.setattr(library_module.ModelFolder, "open", refuse)
+    monkeypatch.setattr(ModelFolder, "open", refuse)
     assert [known.id for known in library.list()] == ["first"]
     (problem,) = library.problems().values()
     assert "second cannot be read: Permission denied" in str(problem)
