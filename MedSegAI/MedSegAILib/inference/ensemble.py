@@ -78,16 +78,37 @@ class Kept:
             whole[(slice(len(whole) - len(channels), None), *target)] = part
         return sorted({*outside, *channels}), whole
 
+    def certain(self, place: Sequence[slice]) -> list[int] | None:
+        """The channel that is the largest in all of a block, or the regions that are all of it; None if unsure.
+
+        Linear interpolation keeps the order of two channels, so a look at the network's voxels is enough.
+        """
+        if not self._prunes or any(p.start < b.start or p.stop > b.stop for p, b in zip(place, self.box, strict=True)):
+            return None
+        flat = self._inputs(self._own(place)).flatten(1)
+        if self._regions:
+            positive = flat > 0
+            some, every = positive.any(1), positive.all(1)
+            return every.nonzero().flatten().tolist() if bool((some == every).all()) else None
+        first = int(flat[:, 0].argmax())
+        return [first] if bool((flat[first] >= flat.amax(0)).all()) else None
+
+    def _own(self, place: Sequence[slice]) -> list[slice]:
+        """A block of the volume in the prepared volume's axes, from its crop on."""
+        forward, start = self.placement.transpose_forward, self.placement.start
+        return [slice(place[axis].start - a, place[axis].stop - a) for axis, a in zip(forward, start, strict=True)]
+
+    def _inputs(self, own: Sequence[slice]) -> torch.Tensor:
+        """The logits of which a block is made."""
+        inputs = (slice(*axis.inputs(p.start, p.stop)) for axis, p in zip(self._axes, own, strict=True))
+        return self._logits[(slice(None), *inputs)]
+
     def _inside(self, place: Sequence[slice], device: torch.device) -> tuple[list[int], torch.Tensor]:
         """As ``block``, of a part of the volume that is within the cropped one."""
         import torch
 
-        forward, backward, start = (
-            self.placement.transpose_forward, self.placement.transpose_backward, self.placement.start,
-        )  # fmt: skip
-        own = [slice(place[axis].start - a, place[axis].stop - a) for axis, a in zip(forward, start, strict=True)]
-        inputs = (slice(*axis.inputs(p.start, p.stop)) for axis, p in zip(self._axes, own, strict=True))
-        logits = self._logits[(slice(None), *inputs)]
+        own = self._own(place)
+        logits = self._inputs(own)
         channels = self._channels(logits) if self._prunes else list(range(len(logits)))
         if len(channels) <= (not self._regions):  # one class for sure, or no region
             return channels, torch.ones((len(channels), *(p.stop - p.start for p in place)), device=device)
@@ -95,7 +116,7 @@ class Kept:
         for axis in (2, 1, 0):
             logits = self._axes[axis].apply(logits, axis + 1, own[axis])
         probabilities = logits.sigmoid() if self._regions else logits.softmax(0)
-        return channels, probabilities.permute(0, *(axis + 1 for axis in backward))
+        return channels, probabilities.permute(0, *(axis + 1 for axis in self.placement.transpose_backward))
 
     def _channels(self, logits: torch.Tensor) -> list[int]:
         flat = logits.flatten(1).float()
@@ -150,6 +171,12 @@ class Mean:
             self._compute_block(tuple(map(slice, corner, stops)))
 
     def _compute_block(self, place: tuple[slice, ...]):
+        if self._probabilities is None and self._uncertainty is None:
+            answers = [member.certain(place) for member in self._members]
+            if answers[0] is not None and all(answer == answers[0] for answer in answers):
+                # What is the largest, or above one half, for every member is so for their mean.
+                self._labels[place] = self._outputs.values[answers[0][-1]] if answers[0] else 0
+                return
         blocks = [member.block(place, self._device) for member in self._members]
         channels = sorted({channel for own, _ in blocks for channel in own})
         mean = blocks[0][1].new_zeros((len(channels), *blocks[0][1].shape[1:]))

@@ -132,7 +132,7 @@ class Ensemble(Model):
 
     @property
     def _id_without_card(self) -> str:
-        return " + ".join(dict.fromkeys(member.id for member in self.members))
+        return "+".join(dict.fromkeys(member.id for member in self.members))
 
     @property
     def format(self) -> str:

@@ -88,12 +88,24 @@ def test_blocks_transposes_and_crops_change_nothing(monkeypatch, outputs, order,
     assert mean.uncertainty() is None
 
 
-def test_without_probabilities_the_labels_are_the_same():
-    parts = members(CLASSES)
-    all_kept = [kept(*part, CLASSES) for part in parts]
-    several, alone = Mean(all_kept, CLASSES, CPU, True, True), Mean(all_kept, CLASSES, CPU)
+@pytest.mark.parametrize("outputs", [CLASSES, REGIONS], ids=["classes", "regions"])
+def test_blocks_of_which_all_members_are_certain_are_not_computed_and_stay_the_same(monkeypatch, outputs):
+    monkeypatch.setattr(ensemble, "BLOCK", (3, 3, 3))
+    torch.manual_seed(1)
+    coarse, places = torch.randn(1, len(outputs.values), 2, 2, 2) * 6, [place for place, _ in members(outputs)][:2]
+    all_kept = []
+    for place in places:  # the same smooth answer on both grids, so that they agree in most places
+        native = torch.nn.functional.interpolate(coarse, SHAPE, mode="trilinear")[0]
+        native = native.permute(0, *(axis + 1 for axis in place.transpose_forward))[(slice(None), *place.crop)]
+        all_kept.append(kept(place, resize(native, place.prepared, 1), outputs))
+    several, asked = Mean(all_kept, outputs, CPU, True), []
+    block = Kept.block
+    monkeypatch.setattr(Kept, "block", lambda *arguments: asked.append(1) or block(*arguments))
+    alone = Mean(all_kept, outputs, CPU)
     assert np.array_equal(several.labels(), alone.labels())
     assert alone.probabilities() is None
+    assert len(np.unique(alone.labels())) > 2
+    assert 0 < len(asked) / 2 < 4 * 5 * 4
 
 
 def constant(*logits):
