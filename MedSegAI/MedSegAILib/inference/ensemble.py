@@ -21,11 +21,11 @@ from MedSegAILib.inference.uncertainty import entropy
 if TYPE_CHECKING:
     import torch
 
-BLOCK = (24, 96, 96)  # native voxels (K, J, I): few enough that few classes matter in it
+BLOCK = (16, 32, 32)  # native voxels (K, J, I): few enough that the members are certain of most blocks
 HALF_LIMIT = 65504 / 2  # largest number in half precision, with room
-# A logit that is so much smaller than another one's adds at most e^-20 = 2e-9 to a sum of probabilities, a thirtieth of
-# what float32 can tell from 1.
-NEGLIGIBLE = 20.0
+# A logit that is so much smaller than another one's adds at most e^-16 = 1.1e-7 to a sum of probabilities: about the
+# least that float32 can tell from 1, and a thousandth of what half precision does to a logit of 1.
+NEGLIGIBLE = 16.0
 
 
 class Kept:
