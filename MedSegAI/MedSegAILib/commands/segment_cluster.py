@@ -78,7 +78,8 @@ class Setup:
                 "Choose one on a file system that this computer and all workers share."
             )
         # The program may be installed elsewhere there; then its bundled models are known by their id.
-        model = ModelLibrary().find(self.model if self.model.exists() else self.arguments.model)
+        place = self.model if self.model.exists() else self.arguments.model
+        model = ModelLibrary().find(place, self.arguments.configurations)
         if model.checksum != self.checksum:
             raise ModelError(
                 f"The worker's model {model.id!r} is another one than here. Give the path of a folder that all share."

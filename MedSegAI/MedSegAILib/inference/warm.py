@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from MedSegAILib.inference.prediction import Predictor
-    from MedSegAILib.models.folder import ModelFolder
+    from MedSegAILib.models.model import Model
 
 
 class WarmPredictor:
@@ -20,7 +21,7 @@ class WarmPredictor:
         self.predictor: Predictor | None = None
         self._settings: tuple | None = None
 
-    def get(self, model: ModelFolder, **options: Any) -> Predictor:
+    def get(self, model: Model, **options: Any) -> Predictor:
         """The predictor for a model and options of Predictor; a new one if any of them, or a file, changed.
 
         Raises what Predictor raises; then none is held.
@@ -35,8 +36,16 @@ class WarmPredictor:
         return self.predictor
 
 
-def _state(model: ModelFolder) -> tuple[tuple[str, int], ...]:
+def _state(model: Model) -> tuple:
     """Changes when a checkpoint, the plan, the card or another description of the model is replaced."""
-    files: list[Path] = [model.checkpoint_path(fold) for fold in model.folds]
-    files += sorted(model.path.glob("*.json"))
-    return (model.configuration_name, *((str(file), file.stat().st_mtime_ns) for file in files))
+    files: list[Path] = [*model.weight_files]
+    for folder in dict.fromkeys(_folders(model)):
+        files += sorted(folder.glob("*.json"))
+    return (model.configuration_name, model.postprocessing, *((str(file), file.stat().st_mtime_ns) for file in files))
+
+
+def _folders(model: Model) -> Iterator[Path]:
+    """Where a model, the stages before it and the members of an ensemble are."""
+    yield model.path
+    for part in (*model.members, *((model.previous,) if model.previous else ())):
+        yield from _folders(part)

@@ -6,11 +6,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from MedSegAICore.errors import ModelError
 from MedSegAICore.image import Image, Label
@@ -74,6 +74,22 @@ def _of_configuration(path: Path, name: str) -> ModelFolder:
             "Dataset folder that holds it."
         )
     return model
+
+
+def address_of(model: ModelFolder | Ensemble) -> dict[str, Any]:
+    """What another process must know to open the same model, as JSON."""
+    if isinstance(model, Ensemble):
+        members = [address_of(member) for member in model.members]
+        return {"members": members, "largest_component": model.steps.largest_component, "notes": model.notes}
+    return {"path": os.path.abspath(model.path), "configuration": model.configuration_name}
+
+
+def open_address(address: Mapping[str, Any]) -> ModelFolder | Ensemble:
+    """The model that ``address_of`` describes. Raises ModelError as ``open_nnunet``."""
+    if "members" not in address:
+        return ModelFolder.open(address["path"], address["configuration"])
+    steps = Postprocessing(tuple(tuple(group) for group in address["largest_component"]))
+    return Ensemble.of([open_address(member) for member in address["members"]], steps, tuple(address["notes"]))
 
 
 @dataclass(frozen=True)

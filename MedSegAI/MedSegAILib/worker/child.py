@@ -131,11 +131,11 @@ class Child:
 
     def _load(self, message: dict[str, Any]):
         """Open the model of a request. Its volume, which the parent is writing meanwhile, comes with ``segment``."""
-        from MedSegAILib.models.folder import ModelFolder
+        from MedSegAILib.models.ensemble import open_address
 
         self._request, self._predictor = None, None
         self._progress(message["id"], 0.0, "load", "loading the model")
-        model = ModelFolder.open(message["model"]["path"], message["model"]["configuration"])
+        model = open_address(message["model"])
         options = {name: value for name, value in message["options"].items() if name in self._of_predictor}
         self._predictor = self._warm.get(model, **options)
         self._request = message

@@ -32,7 +32,7 @@ from MedSegAILib.worker.process import WorkerProcess, find_python
 
 if TYPE_CHECKING:
     from MedSegAILib.inference.prediction import Result
-    from MedSegAILib.models.folder import ModelFolder
+    from MedSegAILib.models.model import Model
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +82,10 @@ class Worker:
             self._held.release()
             self._held.process = WorkerProcess(self._python or find_python())
 
-    def begin(self, image: Image, model: ModelFolder | str | Path, **options: Any) -> Run:
+    def begin(self, image: Image, model: Model | str | Path, **options: Any) -> Run:
         """Start to segment a volume and return at once.
 
-        ``model``: a ModelFolder, the path of a model folder, or an id of the library. ``options``: those of Predictor
+        ``model``: a Model, the path of a model folder, or an id of the library. ``options``: those of Predictor
         and of Predictor.segment (device, mirroring, probabilities, strict, …), without its callbacks.
         Raises ModelError if there is no such model; WorkerError if the worker is busy or cannot be started, or if the
         volume cannot be handed to it.
@@ -106,7 +106,7 @@ class Worker:
     def segment(
         self,
         image: Image,
-        model: ModelFolder | str | Path,
+        model: Model | str | Path,
         *,
         progress: Callable[[float, str], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
@@ -200,14 +200,14 @@ class Run:
         while not self.done:
             self.poll(SECONDS_BETWEEN_LOOKS)
 
-    def _send(self, image: Image, model: ModelFolder, options: dict[str, Any]):
+    def _send(self, image: Image, model: Model, options: dict[str, Any]):
         """The worker loads the model while the volume is written; both are done when ``segment`` arrives."""
+        from MedSegAILib.models.ensemble import address_of
         from MedSegAILib.worker.exchange import pack
 
         try:
             folder = self._held.make_folder()
-            place = {"path": os.path.abspath(model.path), "configuration": model.configuration_name}
-            self._process.send("load", self._id, model=place, options=options, folder=str(folder))
+            self._process.send("load", self._id, model=address_of(model), options=options, folder=str(folder))
             self._process.send("segment", self._id, image=pack(image, folder))
         except OSError as error:
             self._end(
@@ -323,7 +323,7 @@ class _Held:
         self.delete_folder()
 
 
-def _opened(model: ModelFolder | str | Path) -> ModelFolder:
+def _opened(model: Model | str | Path) -> Model:
     from MedSegAILib.models.library import ModelLibrary
 
     return ModelLibrary().find(model) if isinstance(model, (str, Path)) else model

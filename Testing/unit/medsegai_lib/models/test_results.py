@@ -14,7 +14,7 @@ from MedSegAICore.grid import Grid
 from MedSegAICore.image import Image
 from MedSegAILib.inference.postprocessing import Postprocessing
 from MedSegAILib.inference.prediction import Predictor
-from MedSegAILib.models.ensemble import Ensemble, open_nnunet
+from MedSegAILib.models.ensemble import Ensemble, address_of, open_address, open_nnunet
 from MedSegAILib.models.folder import ModelFolder
 from MedSegAILib.models.library import ModelLibrary
 
@@ -209,6 +209,15 @@ def test_cascades_and_ensembles_are_added_with_all_their_folders(dataset, tmp_pa
     assert ensemble.configuration_name == "2d + 3d_cascade_fullres"
     assert ensemble.postprocessing == Postprocessing(((1,),))
     assert library.find("Dataset007_Brain", ["2d"]).configuration_name == "2d"
+
+
+def test_another_process_opens_the_same_model(dataset):
+    add(dataset, "2d", "3d_lowres", "3d_cascade_fullres")
+    choose(dataset, "2d", "3d_cascade_fullres", steps=keep_largest(1, 2))
+    ensemble = open_nnunet(dataset)
+    for model in (ensemble, *ensemble.members):
+        again = open_address(json.loads(json.dumps(address_of(model))))
+        assert (type(again), again.checksum) == (type(model), model.checksum)
 
 
 def weights(path, change):
