@@ -47,7 +47,7 @@ class Estimate:
         return f"{tiles}, about {_duration(self.seconds)}, {_gigabytes(self.memory)} of memory{on_card}"
 
 
-def estimate(
+def estimate_part(
     networks: Sequence[torch.nn.Module],
     shape: Sequence[int],
     native_voxels: int,
@@ -56,7 +56,10 @@ def estimate(
     settings: Settings,
     device: torch.device,
 ) -> Estimate:
-    """``shape``: (channels, K, J, I) that the networks will see. ``native_voxels``: of the volume, per channel."""
+    """Of the networks of one configuration, of which the first one is tried with an empty tile.
+
+    ``shape``: (channels, K, J, I) that the networks will see. ``native_voxels``: of the volume, per channel.
+    """
     passes = len(networks) * tile_count(shape[1:], tile, settings.step)
     seconds, tile_memory = measure_tile(networks[0], shape[0], tile, settings, device)
     prepared, padded = math.prod(shape), math.prod(padded_shape(shape[1:], tile))

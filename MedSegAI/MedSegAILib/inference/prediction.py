@@ -7,7 +7,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import math
+import operator
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +25,7 @@ from MedSegAICore.orientation import Turn
 from MedSegAILib.inference.allocator import kept_memory
 from MedSegAILib.inference.devices import choose_device, describe_device, full_precision, require_torch
 from MedSegAILib.inference.ensemble import Kept, Mean
+from MedSegAILib.inference.estimate import Estimate, estimate_part
 from MedSegAILib.inference.export import Export
 from MedSegAILib.inference.fallback import Attempt, attempts, ran_out_of_memory
 from MedSegAILib.inference.progression import Progression
@@ -138,6 +142,25 @@ class Predictor:
         warnings = [*self.warnings, *differences, *changes, *self._empty_segments(label_map)]
         provenance = describe_run(image, self.model, self._description(records))
         return Result(label_map, maps, unsure, provenance, warnings, time.perf_counter() - started)
+
+    def estimate(self, image: Image) -> Estimate:
+        """How long the networks will take for a volume and how much memory; measures one empty tile of each part.
+
+        Raises InputError as ``segment``.
+        """
+        check_input(image, self.model)
+        return functools.reduce(operator.add, (part._estimate(image) for part in self.parts))
+
+    def _estimate(self, image: Image) -> Estimate:
+        turn = self._turn(image)
+        turned = replace(image, array=turn.array(image.array), grid=turn.grid(image.grid))
+        # What the stage before will find is not known, but it does not change how much there is to do.
+        earlier = {"earlier": np.zeros(turned.grid.shape, np.uint8)} if self.previous else {}
+        array, _ = self.model.prepare(turned, body_only=self.settings.body_only, **earlier)
+        return estimate_part(
+            self.networks, array.shape, math.prod(image.grid.shape), len(self.model.outputs.values),
+            self.model.tile, self.settings, self.device,
+        )  # fmt: skip
 
     def _turned_back(
         self, back: Turn, export: Export | Mean, grid: Grid

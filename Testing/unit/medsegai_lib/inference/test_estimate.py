@@ -1,10 +1,16 @@
 """Numbers of tiles and bytes, worked out by hand."""
 
+import numpy as np
 import pytest
 import torch
 
-from MedSegAILib.inference.estimate import Estimate, estimate, measure_tile, tile_count
+from fixtures_models import make_model_folder
+from MedSegAICore.grid import Grid
+from MedSegAICore.image import Image
+from MedSegAILib.inference.estimate import Estimate, estimate_part, measure_tile, tile_count
+from MedSegAILib.inference.prediction import Predictor
 from MedSegAILib.inference.quality import Settings
+from MedSegAILib.models.folder import ModelFolder
 
 CPU = torch.device("cpu")
 SETTINGS = Settings("standard", 0.5, "float32", (), False)
@@ -39,7 +45,7 @@ def test_bytes_of_one_tile():
 
 
 def test_bytes_of_a_run():
-    found = estimate([network(), network()], (2, 20, 16, 12), 10_000, 3, (8, 8, 8), SETTINGS, CPU)
+    found = estimate_part([network(), network()], (2, 20, 16, 12), 10_000, 3, (8, 8, 8), SETTINGS, CPU)
     tile = 8 * 16 * 8**3 * 4 + 2 * 3 * 8**3 * 4
     sums = 2 * (3 + 1) * 8 * 16 * 12  # half precision, rows of one tile, and the weights
     volume = 4 * (2 * 10_000 + 2 * 20 * 16 * 12) + 10_000
@@ -51,7 +57,7 @@ def test_bytes_of_a_run():
 def test_time_is_that_of_the_measured_tile_with_its_mirrored_copies():
     calls = []
     mirrored = Settings("best", 0.5, "float32", (0, 1, 2), False)
-    found = estimate([network(calls)], (2, 8, 8, 8), 512, 3, (8, 8, 8), mirrored, CPU)
+    found = estimate_part([network(calls)], (2, 8, 8, 8), 512, 3, (8, 8, 8), mirrored, CPU)
     assert len(calls) == 8
     assert found.passes == 1
 
@@ -71,3 +77,15 @@ def test_runs_one_after_the_other():
 )
 def test_for_people(value, text):
     assert str(value) == text.replace("1 tiles", "1 tile")
+
+
+def test_a_predictor_counts_the_tiles_that_it_will_send(tmp_path):
+    array = np.random.default_rng(0).normal(100, 20, (1, 30, 40, 50)).astype(np.float32)
+    image = Image(array, Grid((30, 40, 50), np.diag([-1.0, 1.3, 1.1, 1.0])))
+    predictor = Predictor(ModelFolder.open(make_model_folder(tmp_path / "m", folds=2)), "cpu")
+    expected = predictor.estimate(image)
+    said = []
+    predictor.segment(image, progress=lambda fraction, message: said.append(message))
+    assert said[-1] == f"tile {expected.passes} of {expected.passes}"
+    assert expected.memory > array.nbytes
+    assert expected.seconds > 0
