@@ -46,7 +46,7 @@ class SegmentationLogic:
         return self._library().list()
 
     def modelCard(self, model) -> ModelCard | None:
-        """The card of a model (an id of the library, the path of a model folder, or a Model), if it has one.
+        """The card of a model (an id of the library, a model's path, or a Model), if it has one.
 
         Raises ModelError if there is no such model.
         """
@@ -69,7 +69,7 @@ class SegmentationLogic:
         """Segment a volume node (or the list of nodes that are a model's channels) and return the segmentation node.
 
         The segments lie on the volume voxel for voxel and are put under its parent transform, also a non-linear one.
-        ``model``: an id of the library, the path of a model folder, or a Model.
+        ``model``: an id of the library, the path of a model (see ``models.opening``), or a Model.
         ``roiNode``: a markups ROI; only the voxels in it are shown to the model, as if the volume had been cropped, and
         nothing is found outside. None takes the whole volume.
         ``outputSegmentationNode``: gets the segments beside those it has; None makes a new node.

@@ -20,17 +20,22 @@ def add_parser(subparsers):
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(run=run_list)
     show = actions.add_parser("show", help="a model's card: what it is for, not for, how good it is")
-    show.add_argument("model", metavar="ID_OR_FOLDER")
+    show.add_argument("model", metavar="ID_OR_PATH")
     show.add_argument("--json", action="store_true", help="print the card as JSON")
     show.set_defaults(run=run_show)
-    add = actions.add_parser("add", help="copy an nnU-Net v2 model folder, or a zip of one, to your models")
-    add.add_argument("source", type=Path, metavar="FOLDER_OR_ZIP")
+    add = actions.add_parser("add", help="copy a model, or unpack a zip of one, to your models")
+    add.add_argument(
+        "source",
+        type=Path,
+        metavar="MODEL",
+        help="nnU-Net v2 model folder, MONAI bundle, TorchScript or ONNX file with a sidecar, or a zip of one",
+    )
     add.set_defaults(run=run_add)
     remove = actions.add_parser("remove", help="delete one of your models")
     remove.add_argument("model", metavar="ID")
     remove.set_defaults(run=run_remove)
     verify = actions.add_parser("verify", help="check a model's files and load its weights")
-    verify.add_argument("model", metavar="ID_OR_FOLDER")
+    verify.add_argument("model", metavar="ID_OR_PATH")
     verify.set_defaults(run=run_verify)
 
 
@@ -75,7 +80,7 @@ def describe(model: Model) -> str:
     segments = ", ".join(label.name for label in model.labels)
     technical = (
         f"{model.format}, {model.configuration_name}, {len(model.folds)} fold(s), "
-        f"spacing {' x '.join(f'{s:g}' for s in model.spacing)} mm, "
+        f"spacing {' x '.join(f'{s:g}' for s in model.spacing) + ' mm' if model.spacing else 'of the volume'}, "
         f"channels: {', '.join(model.channel_names)}"
     )
     if model.card is None:
@@ -110,6 +115,6 @@ def run_remove(arguments: argparse.Namespace) -> int:
 
 def run_verify(arguments: argparse.Namespace) -> int:
     model = ModelLibrary().verify(arguments.model)
-    known = "match the card" if model.card and model.card.weights_sha256 else "load (the card lists no checksums)"
+    known = "match their checksums" if model.declared_sums else "load (no checksums are listed)"
     print(f"{model.id}: the weights of {len(model.folds)} fold(s) {known}. SHA-256 of the model: {model.checksum}")
     return DONE

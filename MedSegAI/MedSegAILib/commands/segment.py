@@ -61,7 +61,7 @@ def add_parser(subparsers):
     parser.add_argument(
         "inputs", nargs="+", type=Path, metavar="INPUT", help="image file, DICOM folder, or folder of either"
     )
-    parser.add_argument("--model", required=True, metavar="ID_OR_FOLDER", help="see: medsegai models list")
+    parser.add_argument("--model", required=True, metavar="ID_OR_PATH", help="see: medsegai models list")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results; is created")
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="default: %(default)s")
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (default: %(default)s)")

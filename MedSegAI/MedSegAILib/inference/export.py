@@ -23,10 +23,22 @@ class Outputs:
 
     ``values``: label values; for labels the one of each channel (background first), for regions the one that each
     region writes, in the order of writing. ``regions``: whether channels are overlapping regions.
+    ``overlapping``: regions are kept apart, each in a layer of its own, instead of written one over the other.
+    ``probability_offset``: None if channels are logits. A number if they are probabilities minus this number, which is
+    0 for labels, and for regions the probability above which a voxel belongs to one.
     """
 
     values: tuple[int, ...]
     regions: bool
+    overlapping: bool = False
+    probability_offset: float | None = None
+
+    def probabilities(self, channels: torch.Tensor) -> torch.Tensor:
+        """Of the segments, (segments, K, J, I), from what the network's channels became on the volume's grid."""
+        if self.probability_offset is not None:
+            channels = channels + self.probability_offset
+            return channels if self.regions else channels[1:]
+        return channels.sigmoid() if self.regions else channels.softmax(0)[1:]
 
 
 def to_labels(logits: torch.Tensor, placement: Placement, outputs: Outputs) -> np.ndarray:
@@ -58,7 +70,9 @@ class Export:
         self._placement, self._outputs = placement, outputs
         self._axes = placement.axes
         self._prunes = all(axis.averages for axis in placement.axes)
-        self._labels = np.zeros(placement.cropped, np.uint8 if max(outputs.values) < 256 else np.uint16)
+        layers = (len(outputs.values),) if outputs.overlapping else ()
+        dtype = np.uint8 if max(outputs.values) < 256 else np.uint16
+        self._labels = np.zeros((*layers, *placement.cropped), dtype)
         count = len(outputs.values) - (not outputs.regions)
         self._probabilities = np.zeros((count, *placement.cropped), np.float32) if probabilities else None
         self._uncertainty = np.zeros(placement.cropped, np.float32) if uncertainty else None
@@ -84,7 +98,10 @@ class Export:
             self._waiting.append(kept.copy())
 
     def labels(self) -> np.ndarray:
-        """Label values (K, J, I) of the volume, 0 outside the cropped region, once all rows were added."""
+        """Label values (K, J, I) of the volume, 0 outside the cropped region, once all rows were added.
+
+        Of overlapping regions (regions, K, J, I).
+        """
         return self._placement.restore(self._labels)
 
     def probabilities(self) -> np.ndarray | None:
@@ -111,7 +128,7 @@ class Export:
         if self._uncertainty is not None:
             self._uncertainty[place] = self._interpolate(block.only([-1]), place)[0].cpu().numpy()
             block = block.only(slice(-1))
-        if self._probabilities is None and self._prunes:
+        if self._probabilities is None and self._prunes and not self._outputs.overlapping:
             possible = _positive(block.sums) if self._outputs.regions else _possible(block.sums)
             values = [values[channel] for channel in possible]
             if len(possible) == (not self._outputs.regions):  # one label, or no region
@@ -119,11 +136,14 @@ class Export:
                 return
             block = block.only(possible)
         logits = self._interpolate(block, place)
-        labels = (_paint_regions if self._outputs.regions else _largest)(logits, values)
-        self._labels[place] = labels.cpu().numpy()
+        if self._outputs.overlapping:
+            for layer, channel, value in zip(self._labels, logits, values, strict=True):
+                layer[place] = _paint_regions(channel[None], [value]).cpu().numpy()
+        else:
+            labels = (_paint_regions if self._outputs.regions else _largest)(logits, values)
+            self._labels[place] = labels.cpu().numpy()
         if self._probabilities is not None:
-            probabilities = logits.sigmoid() if self._outputs.regions else logits.softmax(0)[1:]
-            self._probabilities[(slice(None), *place)] = probabilities.cpu().numpy()
+            self._probabilities[(slice(None), *place)] = self._outputs.probabilities(logits).cpu().numpy()
 
     def _interpolate(self, block: _Rows, place: tuple[slice, slice, slice]) -> torch.Tensor:
         logits = block.logits()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -18,8 +19,21 @@ class Postprocessing:
     largest_component: tuple[tuple[int, ...], ...] = ()
     fill_holes: tuple[int, ...] = ()
 
+    @classmethod
+    def declared(cls, entry: Mapping[str, Any]) -> Postprocessing:
+        """From the entry ``postprocessing`` of a model card or a sidecar."""
+        groups = tuple(tuple(group) for group in entry.get("largest_component", ()))
+        return cls(groups, tuple(entry.get("fill_holes", ())))
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The labels that are changed."""
+        return (*self.fill_holes, *(value for group in self.largest_component for value in group))
+
     def apply(self, labels: np.ndarray) -> np.ndarray:
-        """A changed copy of the label array (K, J, I)."""
+        """A changed copy of the label array (K, J, I), or of the layers (layers, K, J, I)."""
+        if labels.ndim == 4:
+            return np.stack([self.apply(layer) for layer in labels])
         labels = labels.copy()
         for values in self.largest_component:
             keep_largest_component(labels, values)

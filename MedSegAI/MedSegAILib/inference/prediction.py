@@ -12,7 +12,7 @@ import gc
 import math
 import operator
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -44,6 +44,7 @@ Progress = Callable[[float, str], None]
 CancelCheck = Callable[[], bool]
 Target = TypeVar("Target", Export, Kept)  # what finished logits are given to
 
+ACTIVATED_BYTES = 32 * 2**20  # of rows that are in full precision at once
 # The sum of the squares of so many voxels as a volume can have still fits into float32.
 MAX_INTENSITY = 1e12
 
@@ -94,7 +95,8 @@ class Predictor:
         if not self.members:
             self.networks, allowed = model.load_networks(self.device, self.folds)
         self.settings = Settings.of(quality, self.device, sorted(allowed), mirroring)
-        self.warnings = model.warnings(self.device)
+        self.settings = replace(self.settings, step=model.tiling.step(self.settings.step))
+        self.warnings = list(model.warnings(self.device))
         if mirroring and not any(part.settings.mirror_axes for part in self.parts):
             self.warnings.append("Mirroring was asked for, but the model was trained without it; nothing is mirrored.")
         if model.card is None:
@@ -158,8 +160,8 @@ class Predictor:
         earlier = {"earlier": np.zeros(turned.grid.shape, np.uint8)} if self.previous else {}
         array, _ = self.model.prepare(turned, body_only=self.settings.body_only, **earlier)
         return estimate_part(
-            self.networks, array.shape, math.prod(image.grid.shape), len(self.model.outputs.values),
-            self.model.tile, self.settings, self.device,
+            self.networks, array.shape, math.prod(image.grid.shape), self.model.network_outputs,
+            _whole(self.model.tile, array.shape), self.settings, self.device,
         )  # fmt: skip
 
     def _turned_back(
@@ -230,13 +232,15 @@ class Predictor:
         target = make(placement)
         for network in self.networks:
             network.to(attempt.device)
+        tile = _whole(attempt.tile, array.shape)
         for finished in stream_logits(
-            self.networks, array, attempt.tile, outputs=len(outputs.values), device=attempt.device,
+            self.networks, array, tile, outputs=self.model.network_outputs, device=attempt.device,
             step=self.settings.step, precision=self._precision(attempt), mirror_axes=self.settings.mirror_axes,
-            entropy=Entropy(outputs.regions) if uncertainty else None, sums_device=attempt.sums_device,
-            progress=progression.of(self), cancelled=progression.cancelled,
+            tiling=self.model.tiling, entropy=Entropy(outputs.regions) if uncertainty else None,
+            sums_device=attempt.sums_device, progress=progression.of(self), cancelled=progression.cancelled,
         ):  # fmt: skip
-            target.add(*finished)
+            for part in self._activated(*finished):
+                target.add(*part)
         return target
 
     def _earlier(
@@ -250,6 +254,20 @@ class Predictor:
         export, records, changes = self.previous._run(turned, False, False, progression)
         return {"earlier": turn.inverse.array(export.labels())}, records, changes
 
+    def _activated(self, first: int, sums: torch.Tensor, weights: torch.Tensor) -> Iterator[tuple]:
+        """The rows as the model's outputs describe them, a few at a time; a channel with uncertainty stays the last."""
+        import torch
+
+        activation, count = self.model.activation, self.model.network_outputs
+        if activation is None:
+            yield first, sums, weights
+            return
+        step = max(1, ACTIVATED_BYTES // (4 * sums[:, 0].numel()))
+        for row in range(0, len(weights), step):
+            rows = slice(row, row + step)
+            logits = sums[:, rows].float() / weights[rows]
+            yield first + row, torch.cat([activation(logits[:count]), logits[count:]])
+
     def _precision(self, attempt: Attempt) -> str:
         """On another device than the chosen one, what is usual there."""
         return self.settings.precision if attempt.device == self.device else full_precision(attempt.device)
@@ -257,7 +275,7 @@ class Predictor:
     def _too_large(self, image: Image) -> DeviceError:
         shape, spacing, wanted = (
             " x ".join(f"{n:g}" for n in numbers)
-            for numbers in (image.grid.shape, image.grid.spacing_kji, self.model.spacing)
+            for numbers in (image.grid.shape, image.grid.spacing_kji, self.model.spacing or image.grid.spacing_kji)
         )
         return DeviceError(
             f"{describe_device(self.device)} has not enough memory for this volume, {shape} voxels of {spacing} mm,"
@@ -320,6 +338,11 @@ def check_input(image: Image, model: Model):
             raise InputError(
                 f"Channel {name} is {channel.flat[0]:g} everywhere: the volume is empty. Check what was loaded."
             )
+
+
+def _whole(tile: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """A tile in which 0, the whole of an axis, is that of the prepared array."""
+    return tuple(n or extent for n, extent in zip(tile, shape[-len(tile) :], strict=True))
 
 
 def _release_memory(device: torch.device):

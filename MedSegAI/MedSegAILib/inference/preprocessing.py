@@ -80,8 +80,8 @@ def preprocess(
     box = ndimage.find_objects(nonzero.astype(np.uint8))
     if not box:
         raise InputError("The volume is zero everywhere: there is nothing to segment.")
-    crop = box[0]
-    array = np.ascontiguousarray(array[(slice(None), *crop)], dtype=np.float32)
+    crop = box[0] if configuration.crop_to_nonzero else tuple(slice(0, extent) for extent in nonzero.shape)
+    array = np.array(array[(slice(None), *crop)], np.float32, order="C")  # a copy: it is normalized in place
     inside = None
     if any(configuration.use_mask_for_norm):
         # nnU-Net fills holes of the whole mask, which the crop contains.

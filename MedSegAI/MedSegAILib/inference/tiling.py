@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING
@@ -25,6 +26,48 @@ GAUSSIAN_PEAK = 10.0
 SLICES_AT_ONCE = 8  # 2D networks see that many slices in one batch
 ADDED_AT_ONCE = 2**18  # logits: small enough to stay in the cache of a core between conversion and sum
 HALF_LIMIT = 65504 / 2  # largest number in half precision, with room for the rounding of sums
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a model wants tiles to cover a volume. The defaults are nnU-Net's.
+
+    ``overlap``: of neighboring tiles, a fraction of the tile; None leaves it to the quality. ``evenly``: tiles are
+    spread evenly; else they advance by the same distance, and the last one ends where the volume ends (as MONAI does).
+    ``blending``: ``gaussian`` (nnU-Net) and ``centered gaussian`` (MONAI) trust a tile's center most, ``constant`` all
+    of it the same. ``padding``: what is around a volume smaller than a tile, a mode of torch's pad (``constant`` are
+    zeros).
+    """
+
+    overlap: float | None = None
+    evenly: bool = True
+    blending: str = "gaussian"
+    padding: str = "constant"
+
+    def step(self, wanted: float) -> float:
+        """How far tiles advance, in tiles, where a quality wants ``wanted``: only one that saves tiles is followed."""
+        if self.overlap is None:
+            return wanted
+        return max(1 - self.overlap, wanted) if wanted > OVERLAP_STEP else 1 - self.overlap
+
+    def starts(self, extent: Sequence[int], tile: Sequence[int], step: float) -> list[list[int]]:
+        """First voxels of the tiles, which advance by ``step`` tiles, along each axis."""
+        if self.evenly:
+            return tile_starts(extent, tile, step)
+        starts = []
+        for size, width in zip(extent, tile, strict=True):
+            last = size - width
+            starts.append([*range(0, last, max(1, int(width * step))), last])
+        return starts
+
+    def weights(self, tile: tuple[int, ...]) -> np.ndarray:
+        """(*tile) float16: how much each voxel of a tile counts."""
+        if self.blending == "gaussian":
+            return gaussian_weights(tile)
+        return centered_gaussian_weights(tile) if self.blending == "centered gaussian" else np.ones(tile, np.float16)
+
+
+NNUNET_TILING = Tiling()
 
 
 def tile_starts(extent: Sequence[int], tile: Sequence[int], step: float = OVERLAP_STEP) -> list[list[int]]:
@@ -49,6 +92,16 @@ def gaussian_weights(tile: tuple[int, ...]) -> np.ndarray:
     return weights
 
 
+def centered_gaussian_weights(tile: Sequence[int]) -> np.ndarray:
+    """(*tile) float16 weights as MONAI has them: symmetric, 1 in the middle, and at least a thousandth."""
+    weights = np.ones(tile)
+    for axis, width in enumerate(tile):
+        distances = np.arange(width) - (width - 1) / 2
+        along = np.exp(-(distances**2) / (2 * (GAUSSIAN_SIGMA * width) ** 2))
+        weights *= along.reshape([-1 if n == axis else 1 for n in range(len(tile))])
+    return weights.clip(max(1e-3, weights.min())).astype(np.float16)
+
+
 def predict_logits(
     networks: Sequence[torch.nn.Module], array: torch.Tensor, tile: Sequence[int], **options
 ) -> torch.Tensor:
@@ -69,6 +122,7 @@ def stream_logits(
     step: float = OVERLAP_STEP,
     precision: str | None = None,
     mirror_axes: Sequence[int] = (),
+    tiling: Tiling = NNUNET_TILING,
     entropy: Entropy | None = None,
     sums_device: torch.device | None = None,
     progress: Callable[[float, str], None] | None = None,
@@ -80,6 +134,7 @@ def stream_logits(
     ``step``: how far tiles advance, in tiles. ``precision``: float32, float16 or bfloat16, in which the network's
     convolutions are computed; None takes float16 on CUDA and float32 elsewhere.
     ``mirror_axes``: axes of the tile along which predictions of mirrored tiles are averaged too.
+    ``tiling``: how tiles lie and count, and what surrounds a volume that is smaller than one.
     ``entropy``: adds one more channel, how uncertain the networks and their mirrored answers are together.
     ``sums_device``: where the tiles are added up, if not on the networks' device.
     ``progress(fraction, message)`` is called after every tile; if ``cancelled()`` is true, Cancelled is raised.
@@ -90,13 +145,13 @@ def stream_logits(
     Raises ModelError if a network answers with what is not a number.
     """
     tile = tuple(int(n) for n in tile)
-    padded, inner = _pad(array, tile if len(tile) == 3 else (1, *tile))
-    starts = tile_starts(padded.shape[-len(tile) :], tile, step)
+    padded, inner = _pad(array, tile if len(tile) == 3 else (1, *tile), tiling.padding)
+    starts = tiling.starts(padded.shape[-len(tile) :], tile, step)
     if len(tile) == 2:
         starts.insert(0, list(range(0, padded.shape[1], SLICES_AT_ONCE)))
     extent = tile if len(tile) == 3 else (SLICES_AT_ONCE, *tile)
-    channels = outputs + (entropy is not None)
-    sums = _RollingSum(channels, padded.shape[1:], extent[0], tile, len(networks), sums_device or device)
+    channels, weights = outputs + (entropy is not None), tiling.weights(tile)
+    sums = _RollingSum(channels, padded.shape[1:], extent[0], weights, len(networks), sums_device or device)
     done, count = 0, len(networks) * math.prod(map(len, starts))
     for row in starts[0]:
         yield from _inside(sums.finish(row), inner)
@@ -126,13 +181,13 @@ class _RollingSum:
     overlaps, are logits as coarse as whole numbers. Where half precision could overflow, float32 is used.
     """
 
-    def __init__(self, outputs: int, shape: Sequence[int], depth: int, tile: tuple[int, ...], networks: int, device):
+    def __init__(self, outputs: int, shape: Sequence[int], depth: int, weights: np.ndarray, networks: int, device):
         import torch
 
         self._first, self._networks = 0, networks
         self._largest = self._most_weight = 0.0
-        weights = torch.from_numpy(gaussian_weights(tile)).to(device)
-        self._weights = weights.expand(-1 if weights.ndim == 3 else depth, *tile[-2:])
+        weights = torch.from_numpy(weights).to(device)
+        self._weights = weights.expand(-1 if weights.ndim == 3 else depth, *weights.shape[-2:])
         window = (min(depth, shape[0]), *shape[1:])
         self._sum = torch.zeros((outputs, *window), device=device, dtype=torch.half)
         self._norm = torch.zeros(window, device=device)
@@ -213,8 +268,8 @@ def padded_shape(shape: Sequence[int], tile: Sequence[int]) -> tuple[int, ...]:
     return tuple(max(size, width) for size, width in zip(shape, tile, strict=True))
 
 
-def _pad(array: torch.Tensor, tile: Sequence[int]) -> tuple[torch.Tensor, tuple[slice, ...]]:
-    """Pad with zeros, centered, to at least one tile; also where the volume lies in the result."""
+def _pad(array: torch.Tensor, tile: Sequence[int], mode: str) -> tuple[torch.Tensor, tuple[slice, ...]]:
+    """Pad, centered, to at least one tile; also where the volume lies in the result."""
     import torch
 
     missing = [max(0, width - size) for size, width in zip(array.shape[1:], tile, strict=True)]
@@ -223,4 +278,4 @@ def _pad(array: torch.Tensor, tile: Sequence[int]) -> tuple[torch.Tensor, tuple[
     if not any(missing):
         return array, inner
     sides = [side for b, n in reversed(list(zip(before, missing, strict=True))) for side in (b, n - b)]
-    return torch.nn.functional.pad(array, sides), inner
+    return torch.nn.functional.pad(array[None], sides, mode=mode)[0], inner

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,16 +34,7 @@ class WarmPredictor:
         return self.predictor
 
 
-def _state(model: Model) -> tuple:
-    """Changes when a checkpoint, the plan, the card or another description of the model is replaced."""
-    files: list[Path] = [*model.weight_files]
-    for folder in dict.fromkeys(_folders(model)):
-        files += sorted(folder.glob("*.json"))
-    return (model.configuration_name, model.postprocessing, *((str(file), file.stat().st_mtime_ns) for file in files))
-
-
-def _folders(model: Model) -> Iterator[Path]:
-    """Where a model, the stages before it and the members of an ensemble are."""
-    yield model.path
-    for part in (*model.members, *((model.previous,) if model.previous else ())):
-        yield from _folders(part)
+def _state(model: Model) -> tuple[tuple[str, int], ...]:
+    """Changes when weights, the card or another description of the model are replaced."""
+    files = (*model.weight_files, *model.description_files)
+    return (model.configuration_name, *((str(file), file.stat().st_mtime_ns) for file in files))

@@ -6,11 +6,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from MedSegAICore.errors import ModelError
 from MedSegAICore.image import Image, Label
@@ -74,22 +74,6 @@ def _of_configuration(path: Path, name: str) -> ModelFolder:
             "Dataset folder that holds it."
         )
     return model
-
-
-def address_of(model: ModelFolder | Ensemble) -> dict[str, Any]:
-    """What another process must know to open the same model, as JSON."""
-    if isinstance(model, Ensemble):
-        members = [address_of(member) for member in model.members]
-        return {"members": members, "largest_component": model.steps.largest_component, "notes": model.notes}
-    return {"path": os.path.abspath(model.path), "configuration": model.configuration_name}
-
-
-def open_address(address: Mapping[str, Any]) -> ModelFolder | Ensemble:
-    """The model that ``address_of`` describes. Raises ModelError as ``open_nnunet``."""
-    if "members" not in address:
-        return ModelFolder.open(address["path"], address["configuration"])
-    steps = Postprocessing(tuple(tuple(group) for group in address["largest_component"]))
-    return Ensemble.of([open_address(member) for member in address["members"]], steps, tuple(address["notes"]))
 
 
 @dataclass(frozen=True)
@@ -194,6 +178,10 @@ class Ensemble(Model):
     def weight_files(self) -> tuple[Path, ...]:
         return tuple(file for member in self.members for file in member.weight_files)
 
+    @property
+    def description_files(self) -> tuple[Path, ...]:
+        return tuple(file for member in self.members for file in member.description_files)
+
     def copy_to(self, folder: Path) -> None:
         """Also writes which folders belong together and what is done in the end, so that the copy opens as this."""
         for path in dict.fromkeys(stage.path for member in self.members for stage in member.stages):
@@ -210,7 +198,9 @@ class Ensemble(Model):
         parts = [*(member.checksum for member in self.members), repr(self.postprocessing)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def prepare(self, image: Image, earlier: np.ndarray | None = None) -> tuple[torch.Tensor, Placement]:
+    def prepare(
+        self, image: Image, *, body_only: bool = False, earlier: np.ndarray | None = None
+    ) -> tuple[torch.Tensor, Placement]:
         raise NotImplementedError("Each member of an ensemble prepares the volume in its own way.")
 
     def load_networks(

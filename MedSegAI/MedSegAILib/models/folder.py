@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import hashlib
 import json
 import re
@@ -31,7 +30,7 @@ from MedSegAILib.models.dataset import (
     read_labels,
     read_outputs,
 )  # fmt: skip
-from MedSegAILib.models.model import Model
+from MedSegAILib.models.model import Model, spread_colors
 from MedSegAILib.models.plans import Configuration
 from MedSegAILib.models.results import (
     CHECKPOINTS,
@@ -164,8 +163,8 @@ class ModelFolder(Model):
         names = names_by_value(self.dataset, self.outputs)
         ids = identifiers([names[value] for value in values])
         return tuple(
-            Label(value, id, names[value], colorsys.hsv_to_rgb(n / len(values), 0.55, 0.9))
-            for n, (value, id) in enumerate(zip(values, ids, strict=True))
+            Label(value, id, names[value], color)
+            for value, id, color in zip(values, ids, spread_colors(len(values)), strict=True)
         )
 
     @cached_property
@@ -213,6 +212,10 @@ class ModelFolder(Model):
     def weight_files(self) -> tuple[Path, ...]:
         own = tuple(self.checkpoint_path(fold) for fold in self.folds)
         return own + (self.previous.weight_files if self.previous else ())
+
+    @property
+    def description_files(self) -> tuple[Path, ...]:
+        return tuple(file for stage in self.stages for file in sorted(stage.path.glob("*.json")))
 
     @property
     def root(self) -> Path:

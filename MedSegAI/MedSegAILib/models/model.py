@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import colorsys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from MedSegAICore.errors import ModelError
 from MedSegAICore.image import Image, Label
+from MedSegAILib.inference.tiling import NNUNET_TILING, Tiling
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +50,42 @@ class Model(ABC):
         return self.card.title if self.card else self.id
 
     @property
+    def tiling(self) -> Tiling:
+        """How tiles cover the prepared array."""
+        return NNUNET_TILING
+
+    @property
+    def network_outputs(self) -> int:
+        """How many channels the networks answer."""
+        return len(self.outputs.values)
+
+    @property
+    def activation(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """Makes of mean logits (network_outputs, rows, J, I) what is brought to the volume's grid.
+
+        The result has the channels that ``outputs`` describes. None where these are the logits themselves.
+        """
+        return None
+
+    def warnings(self, device: torch.device) -> list[str]:
+        """Sentences for the user about running the model on this device."""
+        return []
+
+    @property
+    @abstractmethod
+    def weight_files(self) -> tuple[Path, ...]:
+        """The files that hold what was trained."""
+
+    @property
+    @abstractmethod
+    def description_files(self) -> tuple[Path, ...]:
+        """The files that say how the model is run and what it is."""
+
+    @abstractmethod
+    def copy_to(self, folder: Path) -> None:
+        """Copy all of the model's files into a folder, which does not exist yet."""
+
+    @property
     @abstractmethod
     def _id_without_card(self) -> str: ...
 
@@ -83,7 +122,10 @@ class Model(ABC):
     @property
     @abstractmethod
     def tile(self) -> tuple[int, ...]:
-        """Extent of what the network sees at once, in the order of the prepared array: three, or (J, I) if 2D."""
+        """Extent of what the network sees at once, in the order of the prepared array: three, or (J, I) if 2D.
+
+        0 where it sees the whole of an axis.
+        """
 
     @property
     def tile_multiple(self) -> tuple[int, ...] | None:
@@ -100,23 +142,10 @@ class Model(ABC):
     def orientation(self) -> str | None:
         """To which a volume is turned before ``prepare``, unless the card says another; None leaves it as stored."""
 
-    def warnings(self, device: torch.device) -> list[str]:
-        """Sentences for the user about running the model on this device."""
-        return []
-
-    @property
-    @abstractmethod
-    def weight_files(self) -> tuple[Path, ...]:
-        """The files that hold what was trained."""
-
     @property
     def root(self) -> Path:
         """The folder that holds everything of the model."""
-        return self.path
-
-    @abstractmethod
-    def copy_to(self, folder: Path) -> None:
-        """Copy all of the model's files into a folder, which does not exist yet."""
+        return self.path.parent if self.path.is_file() else self.path
 
     def check_weights(self) -> None:
         """Load every network once. Raises ModelError that says what is wrong, DependencyError for a missing package."""
@@ -126,6 +155,17 @@ class Model(ABC):
     @abstractmethod
     def checksum(self) -> str:
         """One SHA-256 over everything that results depend on."""
+
+    @property
+    def declared_sums(self) -> Mapping[str, str]:
+        """SHA-256 of the weights as declared, by file; empty if nobody declared them."""
+        return self.card.weights_sha256 if self.card else {}
+
+    def check_folds(self, folds: Sequence[str] | None) -> None:
+        """Raises ModelError if one of the folds does not exist."""
+        for fold in folds or ():
+            if fold not in self.folds:
+                raise ModelError(f"The model {self.id} has no fold {fold!r}; it has: {', '.join(self.folds)}.")
 
     @abstractmethod
     def prepare(
@@ -144,6 +184,12 @@ class Model(ABC):
     ) -> tuple[list[torch.nn.Module], tuple[int, ...]]:
         """The networks of the folds (all by default), ready to predict, and the axes they may be mirrored along.
 
-        A network takes (batch, channels, *tile) and answers logits (batch, outputs, *tile).
+        A network takes (batch, channels, *tile) and answers logits (batch, network_outputs, *tile); it can be moved
+        with ``to`` and lists its ``modules`` as torch's do, but need not be one.
         Raises ModelError if the weights are missing, changed or do not fit.
         """
+
+
+def spread_colors(count: int) -> list[tuple[float, float, float]]:
+    """Colors (red, green, blue in 0..1) for segments that have none, spread over the color circle."""
+    return [colorsys.hsv_to_rgb(number / count, 0.55, 0.9) for number in range(count)]

@@ -112,6 +112,7 @@ class Configuration:
     """One configuration of a plan, e.g. ``3d_fullres``. Spacing (mm) and patch are in the plan's axis order.
 
     ``previous_stage``: in a cascade the configuration whose labels this one sees beside the volume, else None.
+    ``crop_to_nonzero``: whether the network sees only the box of voxels that are not 0, as always in nnU-Net.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Configuration:
     transpose_backward: tuple[int, ...]
     reader: str
     previous_stage: str | None = None
+    crop_to_nonzero: bool = True
 
     @property
     def dimensions(self) -> int:

@@ -131,7 +131,7 @@ class Child:
 
     def _load(self, message: dict[str, Any]):
         """Open the model of a request. Its volume, which the parent is writing meanwhile, comes with ``segment``."""
-        from MedSegAILib.models.ensemble import open_address
+        from MedSegAILib.models.opening import open_address
 
         self._request, self._predictor = None, None
         self._progress(message["id"], 0.0, "load", "loading the model")

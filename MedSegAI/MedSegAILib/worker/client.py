@@ -85,8 +85,8 @@ class Worker:
     def begin(self, image: Image, model: Model | str | Path, **options: Any) -> Run:
         """Start to segment a volume and return at once.
 
-        ``model``: a Model, the path of a model folder, or an id of the library. ``options``: those of Predictor
-        and of Predictor.segment (device, mirroring, probabilities, strict, …), without its callbacks.
+        ``model``: a Model, its path, or an id of the library. ``options``: those of Predictor and of
+        Predictor.segment (device, mirroring, probabilities, strict, …), without its callbacks.
         Raises ModelError if there is no such model; WorkerError if the worker is busy or cannot be started, or if the
         volume cannot be handed to it.
         """
@@ -202,7 +202,7 @@ class Run:
 
     def _send(self, image: Image, model: Model, options: dict[str, Any]):
         """The worker loads the model while the volume is written; both are done when ``segment`` arrives."""
-        from MedSegAILib.models.ensemble import address_of
+        from MedSegAILib.models.opening import address_of
         from MedSegAILib.worker.exchange import pack
 
         try:

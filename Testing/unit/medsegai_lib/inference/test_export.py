@@ -127,3 +127,32 @@ def test_holes_are_filled_but_no_other_label_is_eaten():
     assert filled[2, 2, 2] == 1
     assert filled[2, 2, 3] == 2
     assert labels[2, 2, 2] == 0  # the input is not changed
+
+
+def test_overlapping_regions_are_kept_in_layers_of_their_own():
+    torch.manual_seed(0)
+    logits, place = torch.randn(3, 6, 7, 8), placement((9, 10, 11), (6, 7, 8))
+    expected = resize(logits, (9, 10, 11), 1).numpy() > 0
+    labels = to_labels(logits, place, Outputs((4, 1, 2), True, overlapping=True))
+    assert np.array_equal(labels, expected * np.array([4, 1, 2]).reshape(3, 1, 1, 1))
+    steps = Postprocessing(largest_component=((4,),))
+    assert np.array_equal(steps.apply(labels)[1:], labels[1:])
+    assert np.array_equal(steps.apply(labels)[0], steps.apply(labels[0]))
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_channels_that_are_probabilities_already_are_interpolated_as_such(regions):
+    torch.manual_seed(0)
+    place = placement((9, 10, 11), (6, 7, 8))
+    channels = torch.randn(3, 6, 7, 8)
+    probabilities = channels.sigmoid() if regions else channels.softmax(0)
+    expected = resize(probabilities, (9, 10, 11), 1).numpy()
+    offset = 0.4 if regions else 0.0
+    outputs = Outputs((1, 2, 3) if regions else (0, 1, 2), regions, overlapping=regions, probability_offset=offset)
+    labels = to_labels(probabilities - offset, place, outputs)
+    if regions:
+        assert np.array_equal(labels > 0, expected > 0.4)
+    else:
+        assert np.array_equal(labels, expected.argmax(0))
+    maps = to_probabilities(probabilities - offset, place, outputs)
+    assert maps == pytest.approx(expected if regions else expected[1:], abs=1e-5)

@@ -101,3 +101,10 @@ def test_labels_follow_the_image_to_the_prepared_grid(configure):
 def test_a_volume_of_zeros_is_refused(configure):
     with pytest.raises(InputError, match="zero everywhere"):
         preprocess(image(np.zeros((1, 4, 4, 4))), configure())
+
+
+def test_the_volume_itself_is_left_as_it_was(configure):
+    volume = image(np.random.default_rng(0).normal(100, 20, (1, 6, 7, 8)).astype(np.float32))
+    before = volume.array.copy()
+    preprocess(volume, configure())
+    assert np.array_equal(volume.array, before)

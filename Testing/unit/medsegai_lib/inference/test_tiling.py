@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from MedSegAICore.errors import Cancelled, ModelError
-from MedSegAILib.inference.tiling import gaussian_weights, predict_logits, tile_starts
+from MedSegAILib.inference.tiling import Tiling, gaussian_weights, predict_logits, tile_starts
 
 CPU = torch.device("cpu")
 
@@ -117,3 +117,35 @@ def test_logits_too_large_for_half_precision_are_kept(networks, shape):
 def test_an_answer_that_is_no_number_is_an_error_and_not_background(value):
     with pytest.raises(ModelError, match="not a number"):
         predict_logits([Loud(value)], torch.ones(1, 16, 16, 16), (16, 16, 16), outputs=1, device=CPU)
+
+
+def test_tiles_that_advance_by_the_same_distance_end_where_the_volume_ends():
+    assert Tiling(evenly=False).starts((16, 17, 18), (16, 8, 8), 0.75) == [[0], [0, 6, 9], [0, 6, 10]]
+    assert Tiling(evenly=False).starts((30,), (10,), 1 - 0.3) == [[0, 7, 14, 20]]
+
+
+def test_a_model_s_own_overlap_holds_unless_a_quality_saves_tiles():
+    assert [Tiling().step(wanted) for wanted in (0.5, 0.75)] == [0.5, 0.75]
+    assert [Tiling(overlap=0.75).step(wanted) for wanted in (0.5, 0.75)] == [0.25, 0.75]
+    assert [Tiling(overlap=0.0).step(wanted) for wanted in (0.5, 0.75)] == [1.0, 1.0]
+
+
+def test_weights_that_are_centered_are_symmetric_and_at_least_a_thousandth():
+    weights = Tiling(blending="centered gaussian").weights((8, 5, 64))
+    assert weights.shape == (8, 5, 64)
+    assert np.array_equal(weights, weights[::-1, ::-1, ::-1])
+    assert weights.max() == pytest.approx(np.exp(-0.5 * (0.5**2 + (0.5 / 8) ** 2)), abs=1e-3)
+    assert weights.min() == np.float16(1e-3)
+    assert (Tiling(blending="constant").weights((2, 3)) == 1).all()
+
+
+def test_a_volume_smaller_than_a_tile_can_be_continued_by_its_border():
+    array = torch.tensor([1.0, 2.0]).reshape(1, 1, 1, 2)
+    seen = []
+
+    def network(batch):
+        seen.append(batch.clone())
+        return batch.clone()
+
+    predict_logits([network], array, (1, 1, 4), outputs=1, device=CPU, tiling=Tiling(padding="replicate"))
+    assert seen[0].flatten().tolist() == [1, 1, 2, 2]

@@ -9,7 +9,6 @@ import pytest
 from fixtures_models import make_model_folder
 from MedSegAICore.errors import ModelError, OutputError
 from MedSegAILib.models import library as library_module
-from MedSegAILib.models.folder import ModelFolder
 from MedSegAILib.models.library import ModelLibrary
 
 
@@ -157,14 +156,14 @@ def test_one_damaged_folder_hides_no_other_model_and_is_listed_as_a_problem(libr
 
 def test_a_folder_that_may_not_be_read_hides_no_other_model(library, model, monkeypatch):
     library.add(model)
-    opened = ModelFolder.open
+    opened = library_module.open_model
 
     def refuse(path):
         if path.name == "second":
             raise PermissionError(13, "Permission denied")
         return opened(path)
 
-    monkeypatch.setattr(ModelFolder, "open", refuse)
+    monkeypatch.setattr(library_module, "open_model", refuse)
     assert [known.id for known in library.list()] == ["first"]
     (problem,) = library.problems().values()
     assert "second cannot be read: Permission denied" in str(problem)

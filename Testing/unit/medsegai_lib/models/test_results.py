@@ -14,9 +14,10 @@ from MedSegAICore.grid import Grid
 from MedSegAICore.image import Image
 from MedSegAILib.inference.postprocessing import Postprocessing
 from MedSegAILib.inference.prediction import Predictor
-from MedSegAILib.models.ensemble import Ensemble, address_of, open_address, open_nnunet
+from MedSegAILib.models.ensemble import Ensemble, open_nnunet
 from MedSegAILib.models.folder import ModelFolder
 from MedSegAILib.models.library import ModelLibrary
+from MedSegAILib.models.opening import address_of, open_address
 
 PREFIX = "nnUNetTrainer__nnUNetPlans__"
 
