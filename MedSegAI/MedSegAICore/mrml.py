@@ -17,7 +17,7 @@ import numpy as np
 from MedSegAICore.boxes import filled_box
 from MedSegAICore.errors import GeometryError, InputError
 from MedSegAICore.grid import Grid
-from MedSegAICore.image import Image, Label, LabelMap, stack_channels
+from MedSegAICore.image import Image, Label, LabelMap
 from MedSegAICore.mrml_images import (
     LayerPacker,
     array_from_matrix,
@@ -57,38 +57,23 @@ def grid_from_volume(volumeNode) -> Grid:
     return Grid(data.GetDimensions()[::-1], array_from_matrix(matrix))
 
 
-def image_from_volume(volumeNodes) -> Image:
-    """The voxels of a volume node, or of a list of them as the channels of one image, in the volumes' own frame.
+def image_from_volume(volumeNode) -> Image:
+    """The voxels of a volume node in its own frame; ``mrml_channels`` puts several together.
 
-    A vector volume gives one channel per component. Several volumes must share the grid and the parent transform.
-    ``meta`` gets the file name (``source``), and ``modality`` and ``series_description`` of a DICOM series.
+    A vector volume gives one channel per component. ``meta`` is that of ``meta_of_volume``.
 
-    Raises InputError if there is no volume or no voxels; GeometryError if the volumes do not lie on one grid.
+    Raises InputError if there is no volume or no voxels.
     """
-    nodes = list(volumeNodes) if isinstance(volumeNodes, (list, tuple)) else [volumeNodes]
-    if not nodes:
-        raise InputError("No volume is chosen. Load or choose a volume first.")
-    images = [_image_from_one_volume(node) for node in nodes]
-    for node in nodes[1:]:
-        if node.GetParentTransformNode() is not nodes[0].GetParentTransformNode():
-            raise GeometryError(
-                f"The volumes {nodes[0].GetName()!r} and {node.GetName()!r} are to be channels of one image, but they "
-                f"are under different transforms ({_transform_name(nodes[0])}, {_transform_name(node)}). Put both "
-                "under the same transform."
-            )
-    return stack_channels(images)
-
-
-def _image_from_one_volume(node) -> Image:
     import slicer
 
-    grid = grid_from_volume(node)
-    array = np.array(slicer.util.arrayFromVolume(node))  # a copy: the node's own array dies with the node
+    grid = grid_from_volume(volumeNode)
+    array = np.array(slicer.util.arrayFromVolume(volumeNode))  # a copy: the node's own array dies with the node
     array = np.moveaxis(array, -1, 0) if array.ndim == 4 else array[None]
-    return Image(array, grid, _meta(node))
+    return Image(array, grid, meta_of_volume(volumeNode))
 
 
-def _meta(node) -> dict[str, Any]:
+def meta_of_volume(node) -> dict[str, Any]:
+    """The file name (``source``) of a volume, and ``modality`` and ``series_description`` of a DICOM series."""
     import slicer
 
     storage = node.GetStorageNode()

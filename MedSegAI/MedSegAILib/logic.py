@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MedSegAICore import mrml
+from MedSegAICore import mrml, mrml_sequence
 from MedSegAICore.errors import InputError
 from MedSegAICore.files import write_segmentation
+from MedSegAICore.mrml_channels import channels_from_volumes, keep_registrations
 from MedSegAICore.mrml_roi import box_of_roi
 
 if TYPE_CHECKING:
     from MedSegAICore.image import Image
     from MedSegAILib.inference.prediction import Result
     from MedSegAILib.models.card import ModelCard
+    from MedSegAILib.models.channel_matching import Assignment
     from MedSegAILib.models.model import Model
     from MedSegAILib.worker.client import Progress, Run
 
@@ -58,6 +60,7 @@ class SegmentationLogic:
         model,
         *,
         roiNode=None,
+        registration: str | None = None,
         outputSegmentationNode=None,
         device: str = "auto",
         quality: str = "standard",
@@ -66,39 +69,50 @@ class SegmentationLogic:
         progress: Callable[[float, str], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ):
-        """Segment a volume node (or the list of nodes that are a model's channels) and return the segmentation node.
+        """Segment a volume node and return the segmentation node.
 
-        The segments lie on the volume voxel for voxel and are put under its parent transform, also a non-linear one.
+        ``volumeNodes``: for a model of several channels a list in the order of its channels (``matchChannels`` tells
+        which is which), or a dict from channel name to node. The others are resampled in space to the first channel's
+        volume, through the parent transforms of all; nothing is hardened.
+        The segments lie on that volume voxel for voxel and are put under its parent transform, also a non-linear one.
         ``model``: an id of the library, the path of a model (see ``models.opening``), or a Model.
         ``roiNode``: a markups ROI; only the voxels in it are shown to the model, as if the volume had been cropped, and
-        nothing is found outside. None takes the whole volume.
+        nothing is found outside. None takes the whole volume. An ROI that is turned against the volume is taken as
+        the smallest upright box around it.
+        ``registration``: "rigid" or "affine" brings the other channels onto the first one before. Each transform is
+        kept as a node, under which the volume lies on the first one; the volume itself is not put under it. How well
+        it fits is in the provenance (``channels``) and in the node's attribute ``MedSegAI.Registration``.
         ``outputSegmentationNode``: gets the segments beside those it has; None makes a new node.
         ``quality``: fast, standard or best. ``mirroring``: overrides what the quality says about mirrored copies.
         ``strict``: refuse a volume that differs from what the model card asks for, instead of warning.
         ``progress(fraction, message)`` and ``cancelled()`` are called between tiles.
         Warnings are logged and kept with the node: ``warnings(node)``.
 
-        Raises InputError (no voxels, NaN, an ROI beside the volume, a node vanished meanwhile), GeometryError (channels
-        on different grids), ModelError, ProtocolError (strict), DeviceError, DependencyError (no torch) and Cancelled;
-        then nothing was written.
+        Raises InputError (no voxels, NaN, another number of volumes than channels, an ROI beside the volume, a node
+        vanished meanwhile), GeometryError (channels that do not overlap in space), ModelError, ProtocolError (strict),
+        DeviceError, DependencyError (no torch) and Cancelled; then nothing was written.
         """
-        request = _Request(volumeNodes, roiNode, outputSegmentationNode)
-        predictor = self._warmPredictor(self._model(model), device=device, quality=quality, mirroring=mirroring)
+        folder = self._model(model)
+        say = (lambda message: progress(0.0, message)) if progress is not None else None
+        request = _Request(volumeNodes, folder, roiNode, outputSegmentationNode, registration, say, cancelled)
+        predictor = self._warmPredictor(folder, device=device, quality=quality, mirroring=mirroring)
         result = predictor.segment(request.takeImage(), strict=strict, progress=progress, cancelled=cancelled)
         return request.insert(result)
 
     def startSegmentation(
-        self, volumeNodes, model, *, roiNode=None, outputSegmentationNode=None, **options
+        self, volumeNodes, model, *, roiNode=None, registration=None, outputSegmentationNode=None, **options
     ) -> SegmentationRun:
         """Begin what ``segment`` does in a worker process, and return at once: for a window, which stays usable.
 
+        Resampling and ``registration`` of several volumes are done before it returns (seconds per volume).
         ``options``: device, quality, mirroring, strict and every other option of the predictor.
         The process stays warm for the next run; ``closeWorker`` ends it.
 
         Raises what ``segment`` raises about nodes and models; WorkerError if the worker is busy or cannot be started.
         """
-        request = _Request(volumeNodes, roiNode, outputSegmentationNode)
-        return SegmentationRun(request, self.worker().begin(request.takeImage(), self._model(model), **options))
+        folder = self._model(model)
+        request = _Request(volumeNodes, folder, roiNode, outputSegmentationNode, registration)
+        return SegmentationRun(request, self.worker().begin(request.takeImage(), folder, **options))
 
     def worker(self):
         """The worker process of ``startSegmentation``. ``worker().start()`` ahead of the first run saves seconds."""
@@ -112,6 +126,60 @@ class SegmentationLogic:
         """End the worker process, and a run in it."""
         if self._worker is not None:
             self._worker.close()
+
+    def matchChannels(self, volumeNodes, model) -> Assignment:
+        """Which of these volumes is which channel of the model, by the rules of its card, to be shown and confirmed.
+
+        Volumes are told apart by modality and DICOM series description, without them by the node's name. What is not
+        clear is ``ambiguous`` or ``missing`` and never guessed: ``.matches`` has status and reason of every channel,
+        ``.complete`` says whether all are clear, and ``.volumes`` are then the nodes in the order of ``segment``.
+
+        Raises InputError (no volumes) and ModelError.
+        """
+        from MedSegAILib.models.channel_matching import Candidate, match_channels
+
+        candidates = []
+        for node in volumeNodes:
+            mrml.grid_from_volume(node)
+            meta = mrml.meta_of_volume(node)
+            description = meta.get("series_description") or node.GetName()
+            candidates.append(Candidate(node, node.GetName(), description, meta.get("modality", "")))
+        folder = self._model(model)
+        return match_channels(candidates, folder.channel_names, folder.card)
+
+    def segmentSequence(
+        self,
+        sequenceNode,
+        model,
+        *,
+        device: str = "auto",
+        quality: str = "standard",
+        mirroring: bool | None = None,
+        strict: bool = False,
+        progress: Callable[[float, str], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ):
+        """Segment every frame of a sequence of volumes and return a sequence node of segmentations.
+
+        It has the index values, name and unit of the sequence, and is shown by its browser; if there is none, one is
+        made. A frame that fails does not stop the others: it gets a segmentation without segments, and ``frameErrors``
+        says why. Progress is over all frames; the networks are loaded once.
+
+        Raises InputError (no sequence of volumes, every frame failed, the node vanished meanwhile), ModelError,
+        DeviceError, DependencyError and Cancelled; then nothing was written.
+        """
+        from MedSegAILib.inference.frames import segment_frames
+
+        frames = mrml_sequence.frames_of(sequenceNode)
+        captured = _Captured([sequenceNode])
+        predictor = self._warmPredictor(self._model(model), device=device, quality=quality, mirroring=mirroring)
+        results = segment_frames(predictor, frames, strict=strict, progress=progress, cancelled=cancelled)
+        captured.check()
+        return mrml_sequence.segmentation_sequence(sequenceNode, [_frame(*result) for result in results])
+
+    def frameErrors(self, sequenceNode) -> dict[str, str]:
+        """Index value and reason of the frames that ``segmentSequence`` could not segment."""
+        return mrml_sequence.frame_errors(sequenceNode)
 
     def volumesMl(self, segmentationNode) -> dict[str, float]:
         """Volume of every segment in ml by segment id: voxel count times voxel volume, without parent transforms.
@@ -232,14 +300,18 @@ class SegmentationRun:
 class _Request:
     """What a run was asked for: checked and captured when it begins, written into the scene when it ends."""
 
-    def __init__(self, volumeNodes, roiNode, outputSegmentationNode):
-        nodes = list(volumeNodes) if isinstance(volumeNodes, (list, tuple)) else [volumeNodes]
-        image = mrml.image_from_volume(nodes)
-        self._grid, self._volume, self._output = image.grid, nodes[0], outputSegmentationNode
+    def __init__(
+        self, volumeNodes, model, roiNode, outputSegmentationNode, registration=None, say=None, cancelled=None
+    ):
+        nodes = _inOrder(volumeNodes, model)
         self._box = box_of_roi(roiNode, nodes[0]) if roiNode is not None else None
-        self._image = image if self._box is None else image.crop(self._box)
         if outputSegmentationNode is not None:
             mrml.check_target(outputSegmentationNode, nodes[0])  # before minutes of work
+        aligned = channels_from_volumes(nodes, model.channel_names, registration, say, cancelled)
+        image, self._registrations = aligned.image, aligned.registrations
+        self._grid, self._nodes, self._output = image.grid, nodes, outputSegmentationNode
+        self._warnings = image.meta["warnings"]
+        self._image = image if self._box is None else image.crop(self._box)
         self._captured = _Captured([*nodes, *([outputSegmentationNode] if outputSegmentationNode is not None else [])])
 
     def takeImage(self) -> Image:
@@ -250,14 +322,38 @@ class _Request:
     def insert(self, result: Result):
         """Write the result into the scene; returns the segmentation node. Raises InputError if a node has vanished."""
         self._captured.check()
-        for warning in result.warnings:
-            logger.warning("%s: %s", self._volume.GetName(), warning)
-        provenance = {**result.provenance, "warnings": list(result.warnings)}
+        volume, warnings = self._nodes[0], [*self._warnings, *result.warnings]
+        for warning in warnings:
+            logger.warning("%s: %s", volume.GetName(), warning)
+        provenance = {**result.provenance, "warnings": warnings}
         label_map = result.label_map
         if self._box is not None:
             label_map = label_map.placed_in(self._grid, self._box)
             provenance["region_kji"] = [[part.start, part.stop] for part in self._box]
-        return mrml.segmentation_from_label_map(label_map, self._volume, node=self._output, provenance=provenance)
+        node = mrml.segmentation_from_label_map(label_map, volume, node=self._output, provenance=provenance)
+        keep_registrations(self._registrations, self._nodes, node)
+        return node
+
+
+def _inOrder(volumeNodes, model: Model) -> list:
+    """The nodes in the order of the model's channels."""
+    if not isinstance(volumeNodes, Mapping):
+        return list(volumeNodes) if isinstance(volumeNodes, (list, tuple)) else [volumeNodes]
+    names = model.channel_names
+    if set(volumeNodes) != set(names):
+        raise InputError(
+            f"The model {model.id} has the channels {', '.join(names)}, but volumes were given for "
+            f"{', '.join(map(str, volumeNodes)) or 'none'}."
+        )
+    return [volumeNodes[name] for name in names]
+
+
+def _frame(value: str, result) -> tuple:
+    """What a sequence node keeps of the result, or of the error, of a frame."""
+    if isinstance(result, str):
+        logger.warning("Frame %s: %s", value, result)
+        return value, None, {}, result
+    return value, result.label_map, {**result.provenance, "warnings": list(result.warnings)}, ""
 
 
 class _Captured:

@@ -74,7 +74,8 @@ def test_a_single_slice_for_a_3d_model(capsys, model, tmp_path):
 def test_a_wrong_number_of_channels(capsys, model, tmp_path):
     vector = sitk.GetImageFromArray(np.stack([noise()] * 3, axis=-1), isVector=True)
     sitk.WriteImage(vector, str(tmp_path / "three.nrrd"))
-    assert "needs 1 channel(s) (MR0), but the volume has 3" in refused(capsys, model, tmp_path, tmp_path / "three.nrrd")
+    error = refused(capsys, model, tmp_path, tmp_path / "three.nrrd")
+    assert "three.nrrd holds 3 volumes (time points or channels), but the model takes one" in error
 
 
 @pytest.mark.parametrize("value", [0, 7])

@@ -9,12 +9,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
+from MedSegAICore.channels import align_channels, name_channels
 from MedSegAICore.dicom import DicomSeries, find_series, only_image_series, read_series
 from MedSegAICore.errors import InputError, MedSegAIError
 from MedSegAICore.files import IMAGE_SUFFIXES, read_image
-from MedSegAICore.image import Image, stack_channels
+from MedSegAICore.image import Image
 from MedSegAILib.commands.terminal import say as say_on_terminal
 from MedSegAILib.models.card import ModelCard
+from MedSegAILib.models.channel_matching import Candidate, match_channels
 from MedSegAILib.models.series_selection import choose_series
 
 CHANNEL_NUMBER = re.compile(r"(.+)_(\d{4})")  # nnU-Net's name of a channel's file: case_0000
@@ -55,14 +57,32 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Channels:
+    """The names of a model's channels, and how volumes become them: ``registration`` is None, rigid or affine."""
+
+    names: tuple[str, ...] = ("Channel 1",)
+    registration: str | None = None
+
+    def join(self, images: Sequence[Image], say: Say) -> Image:
+        """The volumes on the grid of the first. Raises InputError if they are not as many, or do not overlap."""
+        return align_channels(name_channels(images, self.names), self.registration, say).image
+
+
+@dataclass(frozen=True)
 class ImageFiles:
     """One file, or one for each channel in their order."""
 
     files: tuple[Path, ...]
+    channels: Channels = Channels()
 
-    def read(self, _say: Say) -> Image:
+    def read(self, say: Say) -> Image:
         images = [read_image(path) for path in self.files]
-        return images[0] if len(images) == 1 else stack_channels(images)
+        if len(self.channels.names) == 1 < images[0].channels:
+            raise InputError(
+                f"{self.files[0]} holds {images[0].channels} volumes (time points or channels), but the model takes "
+                "one. Split it into one file each, or load it in Slicer as a sequence and call logic.segmentSequence."
+            )
+        return self.channels.join(images, say)
 
     def series(self) -> DicomSeries | None:
         if len(self.files) > 1 or _is_image(self.files[0]):
@@ -73,22 +93,45 @@ class ImageFiles:
 
 @dataclass(frozen=True)
 class DicomStudy:
-    """The series of a study, of which the model card chooses one."""
+    """The series of a study, of which the model card chooses one, or one for each channel."""
 
     name: str
     found: tuple[DicomSeries, ...]
     card: ModelCard | None
+    channels: Channels = Channels()
 
     @property
     def files(self) -> tuple[Path, ...]:
         return tuple(file for series in self.found for file in series.files)
 
     def read(self, say: Say) -> Image:
+        if len(self.channels.names) > 1:
+            return self.channels.join([read_series(series) for series in self._series_of_channels(say)], say)
         choice = choose_series(self.found, self.card, f"The study {self.name}")
         say(f"{self.name}: series {choice.series} was chosen: {choice.reason}.")
-        return read_series(choice.series)
+        return self.channels.join([read_series(choice.series)], say)
+
+    def _series_of_channels(self, say: Say) -> list[DicomSeries]:
+        """The series of each channel, by the rules of the model's card. Raises InputError if it is not clear."""
+        usable = [series for series in self.found if not series.unusable]
+        if not usable:
+            listed = "".join(f"\n  {series}" for series in self.found)
+            raise InputError(f"The study {self.name} holds no DICOM series that can be used as an image:{listed}")
+        candidates = [Candidate(series, str(series), series.description, series.modality) for series in usable]
+        assignment = match_channels(candidates, self.channels.names, self.card)
+        if not assignment.complete:
+            raise InputError(
+                f"It is not clear which series of the study {self.name} are the channels "
+                f"{', '.join(self.channels.names)}. Give them as files {self.name}_0000.nii.gz, "
+                f"{self.name}_0001.nii.gz, ... instead:\n{assignment}"
+            )
+        say(f"{self.name}: by the rules of the model card the channels are\n{assignment}")
+        return assignment.volumes
 
     def series(self) -> DicomSeries:
+        """Of several channels the first one's: the result lies on its grid."""
+        if len(self.channels.names) > 1:
+            return self._series_of_channels(lambda _: None)[0]
         return choose_series(self.found, self.card, f"The study {self.name}").series
 
 
@@ -106,13 +149,17 @@ class Unusable:
         return None
 
 
-def find_cases(inputs: Sequence[Path], channels: int, card: ModelCard | None, say: Say) -> list[Case]:
+def find_cases(
+    inputs: Sequence[Path], names: Sequence[str], card: ModelCard | None, say: Say, registration: str | None = None
+) -> list[Case]:
     """One case per image file, group of channel files, or DICOM study in the inputs; names are made unique.
 
     An input that cannot be used becomes a case whose ``read`` raises the reason, so that the others still run.
-    ``say`` is told what of a folder was left out.
+    ``names``: of the model's channels. Those on other grids are resampled to the first one's, with ``registration``
+    (rigid, affine) registered to it before. ``say`` is told what of a folder was left out.
     """
     cases: list[Case] = []
+    channels = Channels(tuple(names), registration)
     for is_folder, paths in groupby(map(Path, inputs), key=Path.is_dir):
         if is_folder:
             cases += [case for path in paths for case in _folder(path, channels, card, say)]
@@ -130,7 +177,7 @@ def find_cases(inputs: Sequence[Path], channels: int, card: ModelCard | None, sa
     return unique
 
 
-def _folder(path: Path, channels: int, card: ModelCard | None, say: Say) -> list[Case]:
+def _folder(path: Path, channels: Channels, card: ModelCard | None, say: Say) -> list[Case]:
     try:
         entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
         images = [entry for entry in entries if entry.is_file() and _is_image(entry)]
@@ -140,7 +187,7 @@ def _folder(path: Path, channels: int, card: ModelCard | None, say: Say) -> list
             say(f"{path}: {names} left out, they are results and not volumes.")
         volumes = [image for image in images if image not in results]
         if not volumes:
-            return list(_dicom_folder(path, card))
+            return list(_dicom_folder(path, channels, card))
         if any(entry.is_dir() for entry in entries):
             say(f"{path}: only its image files are taken; sub-folders must be given by themselves.")
         return list(_image_files(volumes, channels))
@@ -150,31 +197,31 @@ def _folder(path: Path, channels: int, card: ModelCard | None, say: Say) -> list
         return [_failing(path.resolve().name, str(error))]
 
 
-def _image_files(files: Sequence[Path], channels: int) -> Iterator[Case]:
+def _image_files(files: Sequence[Path], channels: Channels) -> Iterator[Case]:
     """One case per file, or per group of ``case_0000``, ``case_0001`` … for a model of several channels."""
     groups: dict[tuple[Path, str], list[Path]] = {}
     for file in files:
         numbered = CHANNEL_NUMBER.fullmatch(_stem(file))
-        if numbered and channels > 1:
+        if numbered and len(channels.names) > 1:
             groups.setdefault((file.parent, numbered[1]), []).append(file)
         else:
             groups[file, numbered[1] if numbered and numbered[2] == "0000" else _stem(file)] = [file]
     for (place, name), paths in groups.items():
         if place in paths:
-            yield Case(name, ImageFiles((place,)))
+            yield Case(name, ImageFiles((place,), channels))
         else:
             yield _channel_files(name, sorted(paths, key=_stem), channels)
 
 
-def _channel_files(name: str, paths: Sequence[Path], channels: int) -> Case:
-    needed = [f"{name}_{number:04d}" for number in range(channels)]
+def _channel_files(name: str, paths: Sequence[Path], channels: Channels) -> Case:
+    needed = [f"{name}_{number:04d}" for number in range(len(channels.names))]
     if [_stem(path) for path in paths] == needed:
-        return Case(name, ImageFiles(tuple(paths)))
+        return Case(name, ImageFiles(tuple(paths), channels))
     found = ", ".join(path.name for path in paths)
     return _failing(name, f"The model needs the channel files {needed[0]} to {needed[-1]}, but there are {found}.")
 
 
-def _dicom_folder(path: Path, card: ModelCard | None) -> Iterator[Case]:
+def _dicom_folder(path: Path, channels: Channels, card: ModelCard | None) -> Iterator[Case]:
     found = find_series(path)
     if not found:
         yield _failing(path.name, f"{path} holds neither images ({', '.join(IMAGE_SUFFIXES)}) nor DICOM files.")
@@ -184,11 +231,12 @@ def _dicom_folder(path: Path, card: ModelCard | None) -> Iterator[Case]:
     if len(studies) > 1 and not direct:
         # A folder of studies: every sub-folder is a case of its own.
         for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
-            yield from _dicom_folder(folder, card)
+            yield from _dicom_folder(folder, channels, card)
         return
     for number, study in enumerate(sorted(studies), start=1):
         name = path.resolve().name if len(studies) == 1 else f"{path.resolve().name}_{number}"
-        yield Case(name, DicomStudy(name, tuple(series for series in found if series.study == study), card))
+        of_study = tuple(series for series in found if series.study == study)
+        yield Case(name, DicomStudy(name, of_study, card, channels))
 
 
 def _failing(name: str, reason: str) -> Case:

@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from MedSegAICore.errors import OutputError
 from MedSegAICore.files import read_label_map, write_image, write_json, write_label_nifti, write_segmentation
 from MedSegAICore.mrml import PROVENANCE
+from MedSegAICore.registration import write_transform
 
 if TYPE_CHECKING:
     from MedSegAILib.inference.prediction import Result
@@ -29,7 +32,8 @@ STAGED = ".staged-"  # begins the names of files that are not complete yet
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """Where the results of a case go: ``<name>.<format>``, ``<name>.json``, and ``<name>_<kind>.nrrd`` for MAPS.
+    """Where the results of a case go: ``<name>.<format>``, ``<name>.json``, ``<name>_<kind>.nrrd`` for MAPS,
+    and of registered channels ``<name>_0001_to_first.tfm``.
 
     ``staging``: a folder on the same disk for files that are not complete yet, by default ``folder`` itself. Processes
     that could write the same case at the same time need one each.
@@ -87,9 +91,10 @@ class CaseFiles:
         """
         maps = {self.folder / f"{self.name}_{kind}.nrrd": getattr(result, kind) for kind in MAPS}
         maps = {path: image for path, image in maps.items() if image is not None}
-        staging = self.staging or self.folder
-        others = others or {}
-        staged = {path: staging / f"{STAGED}{path.name}" for path in (*maps, *others, self.record, self.output)}
+        staging, others = self.staging or self.folder, others or {}
+        transforms = self._transforms(result)
+        finals = (*maps, *transforms, *others, self.record, self.output)
+        staged = {path: staging / f"{STAGED}{path.name}" for path in finals}
         try:
             if self.format == "seg.nrrd":
                 write_segmentation(staged[self.output], result.label_map, {PROVENANCE: json.dumps(result.provenance)})
@@ -97,6 +102,8 @@ class CaseFiles:
                 write_label_nifti(staged[self.output], result.label_map)
             for path, image in maps.items():
                 write_image(staged[path], image)
+            for path, matrix in transforms.items():
+                write_transform(staged[path], matrix)
             for path, write in others.items():
                 write(staged[path])
             sums = {path.name: _sha256(staged[path]) for path in (self.output, *others)}
@@ -113,6 +120,12 @@ class CaseFiles:
             for temporary in staged.values():
                 with suppress(OSError):
                     temporary.unlink()
+
+    def _transforms(self, result: Result) -> dict[Path, np.ndarray]:
+        """Where the matrix of each registered channel goes: numbered as the channels' files are."""
+        facts = enumerate(result.provenance.get("channels", ()))
+        matrices = {n: fact["registration"]["moving_to_first_ras"] for n, fact in facts if "registration" in fact}
+        return {self.folder / f"{self.name}_{n:04d}_to_first.tfm": np.array(matrix) for n, matrix in matrices.items()}
 
     def _describe(self, result: Result, request: str, warnings: list[str], sums: dict[str, str]) -> dict[str, Any]:
         volumes = result.label_map.volumes_ml()

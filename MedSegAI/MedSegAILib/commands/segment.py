@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from MedSegAICore.errors import Cancelled, MedSegAIError, OutputError
 from MedSegAICore.image import Image
+from MedSegAICore.registration import KINDS
+from MedSegAICore.roi import read_region
 from MedSegAICore.text import format_volume
 from MedSegAILib.commands import cluster
 from MedSegAILib.commands.cases import Case, find_cases
 from MedSegAILib.commands.dicom_output import DicomOutput, add_arguments
 from MedSegAILib.commands.record import CaseFiles
+from MedSegAILib.commands.region import restrict
 from MedSegAILib.commands.status import DONE, SOME_FAILED
 from MedSegAILib.commands.terminal import ProgressLine, say
 from MedSegAILib.inference.quality import QUALITIES, STANDARD
@@ -74,6 +77,10 @@ def add_parser(subparsers):
         "--mirroring", action=argparse.BooleanOptionalAction, help="average over mirrored copies where the model "
         "allows it, or not (default: as the quality says)"
     )  # fmt: skip
+    parser.add_argument("--roi", type=Path, metavar="FILE", help="markups ROI (.mrk.json): show only this to the model")
+    parser.add_argument(
+        "--register", choices=KINDS, help="bring a case's other channels onto the first (writes .tfm files)"
+    )
     parser.add_argument("--probabilities", action="store_true", help="also write <case>_probabilities.nrrd")
     parser.add_argument("--uncertainty", action="store_true", help="also write <case>_uncertainty.nrrd: the entropy, 0 "
                         "to 1, of the folds' and mirrored answers together")  # fmt: skip
@@ -110,10 +117,11 @@ def run_cases(arguments: argparse.Namespace) -> list[Report]:
 
     model = ModelLibrary().find(arguments.model, arguments.configurations)
     dicom = DicomOutput.of(arguments, model.title)
-    arguments = argparse.Namespace(**vars(arguments), dicom=dicom)  # all workers need the same one
+    region = read_region(arguments.roi) if arguments.roi else None
+    arguments = argparse.Namespace(**vars(arguments), dicom=dicom, region=region)  # all workers need the same ones
     reports: dict[int, Report] = {}
     with (on_cluster if cluster.is_wanted(arguments) else _here)(model, arguments) as work:
-        cases = find_cases(arguments.inputs, len(model.channel_names), model.card, say)
+        cases = find_cases(arguments.inputs, model.channel_names, model.card, say, arguments.register)
         _make_folder(arguments.output)
         try:
             with closing(work(cases)) as finished:
@@ -173,7 +181,8 @@ def run_case(
     files = CaseFiles(arguments.output, case.name, arguments.format, staging)
     try:
         image = case.read(say)
-        request = _fingerprint(image, predictor, arguments)
+        shown, place = restrict(image, arguments.region, case.name)
+        request = _fingerprint(image, shown, predictor, arguments)
         series, others = arguments.dicom.series_of(case), arguments.dicom.paths(files.folder / f"{case.name}.dcm")
         if not arguments.overwrite and (found := files.finished(request, others)) is not None:
             return Report(case.name, "skipped", str(files.output), found["volumes_ml"], warnings=found["warnings"])
@@ -181,13 +190,14 @@ def run_case(
         if files.output.exists() and not arguments.overwrite:
             say(f"{case.name}: the result of an earlier run, with another input or other settings, is replaced.")
         result = predictor.segment(
-            image,
+            shown,
             probabilities=arguments.probabilities,
             uncertainty=arguments.uncertainty,
             strict=arguments.strict,
             progress=progress,
             cancelled=cancelled,
         )
+        result = place(result)
         warnings = [*image.meta.get("warnings", ()), *result.warnings]
         writers = arguments.dicom.writers(others, result.label_map, series, result.provenance)
         files.write(result, request, warnings, writers)
@@ -204,12 +214,12 @@ def run_case(
     return Report(case.name, "done", str(files.output), result.label_map.volumes_ml(), _since(started), warnings)
 
 
-def _fingerprint(image: Image, predictor: Predictor, arguments: argparse.Namespace) -> str:
+def _fingerprint(image: Image, shown: Image, predictor: Predictor, arguments: argparse.Namespace) -> str:
     """What the result depends on; a finished case with another fingerprint is segmented again."""
     from MedSegAILib.inference.provenance import geometry_hash, voxels_hash
 
     parts = [
-        voxels_hash(image), geometry_hash(image), predictor.model.checksum, predictor.folds,
+        voxels_hash(image), geometry_hash(image), geometry_hash(shown), predictor.model.checksum, predictor.folds,
         [dataclasses.asdict(part.settings) for part in predictor.parts], arguments.probabilities, arguments.uncertainty,
         *arguments.dicom.request,
     ]  # fmt: skip

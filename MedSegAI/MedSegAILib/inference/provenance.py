@@ -25,7 +25,8 @@ def describe_run(image: Image, model: Model, run: Mapping[str, Any]) -> dict[str
     """A JSON-able record of one segmentation.
 
     ``run``: device, precision, tile, folds and mirroring as used. Names no person: the input is known by the SHA-256 of
-    its voxels and of its geometry.
+    its voxels and of its geometry. Of several volumes ``channels`` says how each came
+    onto the grid of the first.
     """
     return {
         "model": {"id": model.id, "version": model.version, "sha256": model.checksum},
@@ -39,6 +40,7 @@ def describe_run(image: Image, model: Model, run: Mapping[str, Any]) -> dict[str
             "orientation": image.grid.orientation,
             "channels": image.channels,
         },
+        **({"channels": list(image.meta["channels"])} if "channels" in image.meta else {}),
         "time_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "notice": "Research use only. Not reviewed by a human.",
     }

@@ -27,11 +27,24 @@ REQUIRED_TEXTS = ("id", "title", "version", "license", "intended_use")
 
 
 @dataclass(frozen=True)
+class ExpectedChannel:
+    """By what the volume of a channel is known: DICOM modality codes, and patterns for its series description.
+
+    ``name``: that of the channel in ``dataset.json``. The patterns are regular expressions, any case.
+    """
+
+    name: str
+    modality: tuple[str, ...] = ()
+    series_descriptions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ExpectedInput:
     """What a volume should look like. Ranges are (smallest, largest) in mm along the patient axes (PATIENT_AXES).
 
     ``orientation``: the code that voxels are turned to before the network sees them; None leaves them as stored.
     ``series_descriptions``: regular expressions, one of which fits the DICOM series that the model is for.
+    ``channels``: rules for the volumes of a model of several channels.
     """
 
     modality: tuple[str, ...] = ()
@@ -40,6 +53,7 @@ class ExpectedInput:
     extent_mm: tuple[tuple[float, float], ...] = ()
     orientation: str | None = None
     series_descriptions: tuple[str, ...] = ()
+    channels: tuple[ExpectedChannel, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,12 +161,13 @@ def _expected_input(entry: Mapping[str, Any]) -> ExpectedInput:
     for name, values in ranges.items():
         if any(low > high for low, high in values):
             raise damaged(FILE_NAME, f"input.{name} is {entry[name]}, expected ranges [smallest, largest]")
-    for pattern in entry.get("series_descriptions", ()):
-        try:
-            re.compile(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
-            fault = f"input.series_descriptions holds {pattern!r}, expected a regular expression ({error})"
-            raise damaged(FILE_NAME, fault) from error
+    _check_patterns(entry, "input")
+    channels = entry.get("channels", ())
+    for number, channel in enumerate(channels):
+        _check_patterns(channel, f"input.channels[{number}]")
+    names = [channel["name"] for channel in channels]
+    if len(set(names)) < len(names):
+        raise damaged(FILE_NAME, f"input.channels have the names {names}, expected each name once")
     if orientation := entry.get("orientation"):
         try:
             Turn.between(orientation, orientation)
@@ -164,8 +179,23 @@ def _expected_input(entry: Mapping[str, Any]) -> ExpectedInput:
         protocol=entry.get("protocol", ""),
         orientation=entry.get("orientation"),
         series_descriptions=tuple(entry.get("series_descriptions", ())),
+        channels=tuple(
+            ExpectedChannel(
+                channel["name"], tuple(channel.get("modality", ())), tuple(channel.get("series_descriptions", ()))
+            )
+            for channel in channels
+        ),
         **ranges,
     )
+
+
+def _check_patterns(entry: Mapping[str, Any], where: str):
+    for pattern in entry.get("series_descriptions", ()):
+        try:
+            re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            fault = f"{where}.series_descriptions holds {pattern!r}, expected a regular expression ({error})"
+            raise damaged(FILE_NAME, fault) from error
 
 
 def _structure(entry: Mapping[str, Any]) -> Label:

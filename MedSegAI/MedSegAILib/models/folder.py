@@ -86,6 +86,10 @@ class ModelFolder(Model):
             tuple(fold for fold in folds if fold != "all") or folds,
             ModelCard.read(card) if card.is_file() else None,
         )
+        for rule in model.card.input.channels if model.card else ():
+            if rule.name not in model.channel_names:
+                wanted = ", ".join(model.channel_names)
+                raise damaged(model_card.FILE_NAME, f"input.channels has a rule for {rule.name!r}, expected {wanted}")
         _ = model.channel_names, model.labels, model.postprocessing, model.previous  # reading them is checking them
         return model
 

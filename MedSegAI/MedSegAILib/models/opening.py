@@ -17,7 +17,7 @@ from MedSegAILib.models.sidecar import FORMATS, SidecarModel
 
 
 def open_model(path: Path | str, configurations: Sequence[str] = ()) -> Model:
-    """A trained-model or Dataset folder of nnU-Net v2, a MONAI bundle's folder, a TorchScript or ONNX file with sidecar.
+    """A trained-model or Dataset folder of nnU-Net v2, a MONAI bundle's folder, TorchScript or ONNX files with sidecar.
 
     Also a folder that contains exactly one of them. Nothing of the weights is loaded yet.
     ``configurations``: of an nnU-Net model that has several, see ``open_nnunet``; the other formats have one.

@@ -17,7 +17,9 @@ def volume(folder, name, value=0):
 def cases_of(inputs, channels=1):
     """Cases by name, and what was said."""
     said = []
-    return {case.name: case for case in find_cases(inputs, channels, None, said.append)}, said
+    return {
+        case.name: case for case in find_cases(inputs, [f"MR{n}" for n in range(channels)], None, said.append)
+    }, said
 
 
 def first_values(case):
@@ -62,8 +64,13 @@ def test_files_of_equal_stem_are_never_taken_for_channels(tmp_path):
     for channels in (1, 2):
         cases, said = cases_of([tmp_path], channels)
         assert list(cases) == ["head", "head_2"]
-        assert [first_values(case) for case in cases.values()] == [[0], [1]]
         assert "more than one case 'head'" in said[0]
+        if channels == 1:
+            assert [first_values(case) for case in cases.values()] == [[0], [1]]
+            continue
+        for case in cases.values():
+            with pytest.raises(InputError, match=r"needs 2 channel\(s\) \(MR0, MR1\), but 1 volume\(s\) with 1"):
+                case.read()
 
 
 def test_one_channel_models_take_the_number_0000_off_and_keep_others(tmp_path):

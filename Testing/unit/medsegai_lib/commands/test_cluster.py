@@ -81,7 +81,8 @@ def test_cases_of_files_channels_studies_and_failures_can_be_sent_to_another_pro
         write_image(tmp_path / "files" / name, Image(np.full((1, *GRID.shape), 7, np.float32), GRID, {}))
     write_series(tmp_path / "study", np.full(GRID.shape, 7, np.int16))
     card = ModelLibrary().find("hippocampus").card
-    cases = find_cases([tmp_path / "files", tmp_path / "study"], 2, card, print)
+    cases = find_cases([tmp_path / "files"], ("MR0", "MR1"), card, print)
+    cases += find_cases([tmp_path / "study"], ("MR0",), card, print)
     assert sorted(case.name for case in cases) == ["a", "b", "c", "study"]
     sent = {case.name: case for case in pickle.loads(pickle.dumps(cases))}
     assert len(sent["b"].source.files) == 2
