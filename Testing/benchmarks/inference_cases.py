@@ -31,6 +31,7 @@ CT_INTENSITIES = {
     "min": -1024.0, "max": 3000.0, "median": 0.0,
 }  # fmt: skip
 CT_FEATURES = (8, 8, 8)
+FINEST_SHARE = 0.3  # of the full resolution, beside means over 4 and 16 voxels
 SAMPLES = 4096  # feature vectors of a tile for the centers
 MARGIN = 8.0  # median distance in logits between a voxel's largest class and the second
 
@@ -127,14 +128,18 @@ def _write_ct_model(classes: int, folder: Path):
 
 
 def _ct_network(classes: int) -> torch.nn.Module:
-    """Deep supervision gives the state dict that nnU-Net stores: a head for every resolution."""
+    """Random mixtures of means over three scales: weights differ between features, but not within a kernel."""
     from MedSegAILib.models.architecture import build_network
 
     torch.manual_seed(0)
     network = build_network(_ct_plans()["configurations"]["3d_fullres"]["architecture"], 1, classes)
-    last = network.decoder.stages[-1].convs[0].conv.weight
     with torch.no_grad():
-        last[:, CT_FEATURES[0] :] *= 0.15  # little of the noise that the full resolution brings
+        for name, weight in network.named_parameters():
+            if weight.ndim == 5:
+                weight.copy_(torch.randn(*weight.shape[:2], 1, 1, 1).expand_as(weight))
+            elif name.endswith("norm.bias"):  # where the features bend
+                weight.normal_()
+        network.decoder.stages[-1].convs[0].conv.weight[:, CT_FEATURES[0] :] *= FINEST_SHARE
     return network.eval()
 
 
@@ -144,8 +149,8 @@ def _fit_head(network: torch.nn.Module, array: torch.Tensor, patch: tuple[int, .
     features = []
     handle = network.decoder.stages[-1].register_forward_hook(lambda module, given, found: features.append(found[0]))
     generator, vectors = torch.Generator().manual_seed(0), []
-    corners = [[0, (n - p) // 2, n - p] for n, p in zip(array.shape[1:], patch, strict=True)]
-    for k, j, i in ((a, b, c) for a in corners[0][::2] for b in corners[1] for c in corners[2]):
+    corners = [[0, (n - p) // 2] for n, p in zip(array.shape[1:], patch, strict=True)]
+    for k, j, i in ((a, b, c) for a in corners[0] for b in corners[1] for c in corners[2]):
         network(array[None, :, k : k + patch[0], j : j + patch[1], i : i + patch[2]])
         flat = features.pop().flatten(1).T
         vectors.append(flat[torch.randint(len(flat), (SAMPLES,), generator=generator)])
@@ -156,8 +161,10 @@ def _fit_head(network: torch.nn.Module, array: torch.Tensor, patch: tuple[int, .
     best = logits.topk(2, dim=1).values
     scale = MARGIN / (best[:, 0] - best[:, 1]).median()
     head = network.decoder.seg_layers[-1]
-    head.weight.copy_((scale * centers)[:, :, None, None, None])
-    head.bias.copy_(-scale * centers.square().sum(1) / 2)
+    # What all classes have in common changes no label, but large logits would lose digits in half precision.
+    weights, biases = scale * centers, -scale * centers.square().sum(1) / 2
+    head.weight.copy_((weights - weights.mean(0))[:, :, None, None, None])
+    head.bias.copy_(biases - biases.mean())
 
 
 def _centers(vectors: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:

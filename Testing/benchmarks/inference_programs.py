@@ -90,16 +90,17 @@ def _memory(field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(field + ":")) * 1024
 
 
-def run_medsegai(model: Path, image: Path, output: Path, device, clock: Clock):
+def run_medsegai(model: Path, image: Path, output: Path, device, clock: Clock, quality: str = "best"):
+    """``best`` without mirroring does what nnU-Net does without it."""
     for folder in ("MedSegAI", "MedSegAIMetrics"):
         sys.path.insert(0, str(Path(__file__).resolve().parents[2] / folder))
     from MedSegAICore import files
     from MedSegAILib.inference import prediction
     from MedSegAILib.models.folder import ModelFolder
 
-    predictor = prediction.Predictor(ModelFolder.open(model), str(device))
+    predictor = prediction.Predictor(ModelFolder.open(model), str(device), quality=quality, mirroring=False)
     clock.wrap("load", files, "read_image")
-    clock.wrap("preprocess", prediction, "preprocess")
+    clock.wrap("preprocess", ModelFolder, "prepare")
     clock.wrap("export", prediction.Export, "add", "labels")
     clock.wrap("network", predictor.networks[0], "forward")
     clock.wrap("tiles", predictor, "segment")
@@ -128,11 +129,13 @@ def run_nnunet(model: Path, image: Path, output: Path, device, clock: Clock):
 
 
 def run_monai(model: Path, image: Path, output: Path, device, clock: Clock):
-    """The transforms of a bundle's inference: the grid of the plan, tiles, the logits back, the largest."""
+    """The transforms of a bundle's inference: the grid of the plan, tiles, the logits back, the largest.
+
+    The input is resampled linearly, as bundles do and as ``Invertd`` can undo, so labels differ a little.
+    """
     predictor = _nnunet_predictor(model, device)
     import torch
     from monai import transforms as t
-    from monai.data import decollate_batch
     from monai.inferers import sliding_window_inference
 
     configuration, network = predictor.configuration_manager, predictor.network.to(device).eval()
@@ -145,7 +148,7 @@ def run_monai(model: Path, image: Path, output: Path, device, clock: Clock):
         bounds = ((low - mean) / deviation, (high - mean) / deviation)
         normalize = t.ScaleIntensityRanged("image", low, high, *bounds, clip=True)
     load = t.Compose([t.LoadImaged("image"), t.EnsureChannelFirstd("image")])
-    prepare = t.Compose([normalize, t.Spacingd("image", pixdim=spacing, mode=3, padding_mode="nearest")])
+    prepare = t.Compose([normalize, t.Spacingd("image", pixdim=spacing, mode="bilinear")])
     back = t.Compose([
         t.Invertd("pred", transform=prepare, orig_keys="image", nearest_interp=False, to_tensor=True),
         t.AsDiscreted("pred", argmax=True),
@@ -162,9 +165,8 @@ def run_monai(model: Path, image: Path, output: Path, device, clock: Clock):
         item = clock.timed("preprocess", prepare)(clock.timed("load", load)({"image": str(image)}))
         item["pred"] = clock.timed("tiles", sliding_window_inference)(
             item["image"][None].to(device), patch, 1, in_plan_order, overlap=0.5, mode="gaussian", sigma_scale=0.125
-        )
-        item["image"] = item["image"][None]
-        label = clock.timed("export", lambda: back(decollate_batch(item)[0])["pred"])()
+        )[0]
+        label = clock.timed("export", back)(item)["pred"]
         clock.timed("write", write)(label)
     (output.parent / image.name).rename(output)
 
@@ -204,7 +206,13 @@ def _nnunet_predictor(model: Path, device):
     return predictor
 
 
-PROGRAMS = {"medsegai": run_medsegai, "nnunet": run_nnunet, "monai": run_monai, "floor": run_floor}
+PROGRAMS = {
+    "medsegai": run_medsegai,
+    "standard": functools.partial(run_medsegai, quality="standard"),
+    "nnunet": run_nnunet,
+    "monai": run_monai,
+    "floor": run_floor,
+}
 
 
 def main() -> int:

@@ -24,6 +24,7 @@ def kept_memory() -> Iterator[None]:
     if libc is None:
         yield
         return
+    libc.malloc_trim(0)
     libc.mallopt(_MMAP_MAX, 0)
     libc.mallopt(_TRIM_THRESHOLD, _KEEP_ALL)
     try:

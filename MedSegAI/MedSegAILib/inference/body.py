@@ -16,16 +16,17 @@ WORTHWHILE = 0.8  # share of the volume above which the box is not worth a cut
 BINS = 256
 
 
-def body_box(array: np.ndarray, spacing: Sequence[float]) -> tuple[slice, slice, slice]:
-    """The box (K, J, I) that holds the body, with a margin, of intensities (channels, K, J, I); ``spacing`` in mm.
+def body_box(channels: Sequence[np.ndarray], spacing: Sequence[float]) -> tuple[slice, slice, slice]:
+    """The box (K, J, I) that holds the body, with a margin, of channels of intensities (K, J, I); ``spacing`` in mm.
 
     The body is what is brighter than halfway between the air and Otsu's threshold (IEEE Trans Syst Man Cybern 9:62,
     1979) in any channel, without small pieces. The whole volume if the box would not be much smaller.
     """
     steps = tuple(max(1, round(LOOK_MM / s)) for s in spacing)
-    whole = tuple(slice(0, size) for size in array.shape[1:])
-    bright = np.zeros([-(-size // step) for size, step in zip(array.shape[1:], steps, strict=True)], bool)
-    for channel in array:
+    shape = channels[0].shape
+    whole = tuple(slice(0, size) for size in shape)
+    bright = np.zeros([-(-size // step) for size, step in zip(shape, steps, strict=True)], bool)
+    for channel in channels:
         small = _block_means(channel, steps)
         bright |= small > _threshold(small)
     pieces, count = ndimage.label(bright)
@@ -37,9 +38,9 @@ def body_box(array: np.ndarray, spacing: Sequence[float]) -> tuple[slice, slice,
     margins = [int(np.ceil(MARGIN_MM / s)) for s in spacing]
     box = tuple(
         slice(max(0, part.start * step - margin), min(size, part.stop * step + margin))
-        for part, step, margin, size in zip(box, steps, margins, array.shape[1:], strict=True)
+        for part, step, margin, size in zip(box, steps, margins, shape, strict=True)
     )
-    kept = np.prod([part.stop - part.start for part in box]) / np.prod(array.shape[1:])
+    kept = np.prod([part.stop - part.start for part in box]) / np.prod(shape)
     return box if kept < WORTHWHILE else whole
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 # Native voxels of a block: small enough that few classes can win in it, large enough for fast matrix products.
-BLOCK_ROWS, BLOCK_COLUMNS = 24, 96
+BLOCK_ROWS, BLOCK_COLUMNS = 16, 64
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from MedSegAICore.errors import DeviceError, InputError, ProtocolError
 from MedSegAICore.grid import Grid
 from MedSegAICore.image import Image, LabelMap
 from MedSegAICore.orientation import Turn
-from MedSegAILib.inference.allocator import kept_memory
 from MedSegAILib.inference.devices import choose_device, describe_device, full_precision, require_torch
 from MedSegAILib.inference.ensemble import Kept, Mean
 from MedSegAILib.inference.estimate import Estimate, estimate_part
@@ -136,8 +135,7 @@ class Predictor:
         turned = replace(image, array=turn.array(image.array), grid=turn.grid(image.grid))
         try:
             progression = Progression(self.parts, turned, progress, cancelled)
-            with kept_memory():
-                export, records, changes = self._run(turned, probabilities, uncertainty, progression)
+            export, records, changes = self._run(turned, probabilities, uncertainty, progression)
             label_map, maps, unsure = self._turned_back(turn.inverse, export, image.grid)
         except MemoryError as error:
             raise self._too_large(image) from error

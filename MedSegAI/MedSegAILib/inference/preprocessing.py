@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,7 +13,8 @@ from scipy import ndimage
 from MedSegAICore.errors import InputError
 from MedSegAICore.image import Image
 from MedSegAILib.inference.body import body_box
-from MedSegAILib.inference.resampling import AxisMap, new_shape, resize, resize_matrix, separate_axis
+from MedSegAILib.inference.normalization import Normalization
+from MedSegAILib.inference.resampling import AxisMap, new_shape, resize, resize_matrix, resize_planes, separate_axis
 from MedSegAILib.models.plans import KEEP, Configuration, Resampling
 
 if TYPE_CHECKING:
@@ -76,21 +77,21 @@ def preprocess(
     forward = configuration.transpose_forward
     array = image.array.transpose(0, *(axis + 1 for axis in forward))
     spacing = tuple(image.grid.spacing_kji[axis] for axis in forward)
-    nonzero = (array != 0).any(0)
-    box = ndimage.find_objects(nonzero.astype(np.uint8))
-    if not box:
+    crop = _nonzero_box(array)
+    if crop is None:
         raise InputError("The volume is zero everywhere: there is nothing to segment.")
-    crop = box[0] if configuration.crop_to_nonzero else tuple(slice(0, extent) for extent in nonzero.shape)
-    array = np.array(array[(slice(None), *crop)], np.float32, order="C")  # a copy: it is normalized in place
+    if not configuration.crop_to_nonzero:
+        crop = tuple(slice(0, extent) for extent in array.shape[1:])
+    shape, array = array.shape[1:], array[(slice(None), *crop)]
     inside = None
     if any(configuration.use_mask_for_norm):
         # nnU-Net fills holes of the whole mask, which the crop contains.
-        inside = ndimage.binary_fill_holes(nonzero[crop])
-    for channel in range(len(array)):
-        array[channel] = _normalize(array[channel], channel, configuration, inside)
+        inside = ndimage.binary_fill_holes((array != 0).any(0))
+    normalizations = [Normalization.of(channel, n, configuration, inside) for n, channel in enumerate(array)]
     if body_only:
-        body = body_box(array, spacing)
-        array = np.ascontiguousarray(array[(slice(None), *body)])
+        clipped = [normalization.clip(channel) for normalization, channel in zip(normalizations, array, strict=True)]
+        body = body_box(clipped, spacing)
+        array, normalizations = array[(slice(None), *body)], [n.crop(body) for n in normalizations]
         crop = tuple(slice(c.start + b.start, c.start + b.stop) for c, b in zip(crop, body, strict=True))
     # A 2D plan names the in-plane spacing only: slices stay where they are.
     new_spacing = (spacing[0], *configuration.spacing) if configuration.dimensions == 2 else configuration.spacing
@@ -103,10 +104,47 @@ def preprocess(
             f"{new_spacing} mm."
         )
     placement = Placement(
-        nonzero.shape, tuple(part.start for part in crop), cropped, prepared, spacing, new_spacing,
+        shape, tuple(part.start for part in crop), cropped, prepared, spacing, new_spacing,
         forward, configuration.transpose_backward, configuration.logits_resampling,
     )  # fmt: skip
-    return resample(torch.from_numpy(array), prepared, spacing, new_spacing, resampling), placement
+    apart = separate_axis(spacing, new_spacing, resampling.force_separate_z, resampling.anisotropy)
+    result = torch.empty((len(array), *prepared))
+    for target, channel, normalization in zip(result, array, normalizations, strict=True):
+        target.copy_(_prepare(channel, normalization, prepared, apart, resampling))
+    return result, placement
+
+
+def _nonzero_box(array: np.ndarray) -> tuple[slice, slice, slice] | None:
+    """The smallest box (K, J, I) with everything that is not 0 in any channel (channels, K, J, I)."""
+    planes, filled = [], np.zeros(array.shape[2:], bool)
+    for k in range(array.shape[1]):
+        mask = array[0, k] != 0
+        for channel in array[1:]:
+            mask |= channel[k] != 0
+        planes.append(mask.any())
+        filled |= mask
+    occupied = [np.flatnonzero(planes), np.flatnonzero(filled.any(1)), np.flatnonzero(filled.any(0))]
+    return tuple(slice(int(o[0]), int(o[-1]) + 1) for o in occupied) if len(occupied[0]) else None
+
+
+def _prepare(
+    channel: np.ndarray,
+    normalization: Normalization,
+    shape: Sequence[int],
+    apart: int | None,
+    resampling: Resampling,
+) -> torch.Tensor:
+    """Normalize and resample a channel (K, J, I) to ``shape``; ``apart`` is the axis that has an order of its own."""
+    import torch
+
+    front = apart or 0
+    moved, normalization = np.moveaxis(channel, front, 0), normalization.along(front)
+    resized = resize_planes(
+        lambda start, stop: normalization.planes(moved, start, stop), moved.shape,
+        [shape[front], *(size for axis, size in enumerate(shape) if axis != front)],
+        resampling.order, None if apart is None else resampling.order_z,
+    )  # fmt: skip
+    return torch.movedim(resized, 0, front)
 
 
 def prepare_labels(labels: np.ndarray, placement: Placement, values: tuple[int, ...]) -> np.ndarray:
@@ -120,29 +158,3 @@ def prepare_labels(labels: np.ndarray, placement: Placement, values: tuple[int, 
     axis = separate_axis(placement.spacing, placement.new_spacing)
     resized = resize(masks, placement.prepared, 1, separate_axis=axis)
     return np.asarray(values, labels.dtype)[resized.argmax(0).numpy()]
-
-
-def resample(array: torch.Tensor, shape, spacing, new_spacing, resampling: Resampling) -> torch.Tensor:
-    """Resample (channels, *spatial) to ``shape`` as the plan says."""
-    if tuple(array.shape[1:]) == tuple(shape):
-        return array
-    axis = separate_axis(spacing, new_spacing, resampling.force_separate_z, resampling.anisotropy)
-    return resize(array, shape, resampling.order, separate_axis=axis, separate_order=resampling.order_z)
-
-
-def _normalize(channel: np.ndarray, number: int, configuration: Configuration, inside: np.ndarray | None) -> np.ndarray:
-    """One channel by its scheme; the formulas are those of nnunetv2's default_normalization_schemes."""
-    scheme = configuration.normalizations[number]
-    if scheme == "ZScoreNormalization":
-        if not configuration.use_mask_for_norm[number]:
-            return (channel - channel.mean()) / max(channel.std(), 1e-8)
-        values = channel[inside]
-        return np.where(inside, (channel - values.mean()) / max(values.std(), 1e-8), channel)
-    if scheme == "CTNormalization":
-        known: Mapping[str, float] = configuration.intensities[str(number)]
-        clipped = channel.clip(known["percentile_00_5"], known["percentile_99_5"])
-        return (clipped - known["mean"]) / max(known["std"], 1e-8)
-    if scheme == "RescaleTo01Normalization":
-        shifted = channel - channel.min()
-        return shifted / max(shifted.max(), 1e-8)
-    return channel / 255.0 if scheme == "RGBTo01Normalization" else channel

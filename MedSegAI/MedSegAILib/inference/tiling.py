@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -13,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from MedSegAICore.errors import Cancelled, ModelError
+from MedSegAILib.inference.allocator import kept_memory
 from MedSegAILib.inference.forward import answer
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ OVERLAP_STEP = 0.5  # tiles advance by half their size
 GAUSSIAN_SIGMA = 1 / 8  # of the tile
 GAUSSIAN_PEAK = 10.0
 SLICES_AT_ONCE = 8  # 2D networks see that many slices in one batch
+# Answers after which freed memory is kept. The first ones also allocate what stays (a convolution's reordered weights,
+# …); amid the freed memory that would break it into pieces too small for the next answer: 230 MB more for 25 classes.
+WARM_UP = 2
 ADDED_AT_ONCE = 2**18  # logits: small enough to stay in the cache of a core between conversion and sum
 HALF_LIMIT = 65504 / 2  # largest number in half precision, with room for the rounding of sums
 
@@ -153,23 +158,27 @@ def stream_logits(
     channels, weights = outputs + (entropy is not None), tiling.weights(tile)
     sums = _RollingSum(channels, padded.shape[1:], extent[0], weights, len(networks), sums_device or device)
     done, count = 0, len(networks) * math.prod(map(len, starts))
-    for row in starts[0]:
-        yield from _inside(sums.finish(row), inner)
-        for start in product([row], *starts[1:]):
-            stops = (min(s + n, size) for s, n, size in zip(start, extent, padded.shape[1:], strict=True))
-            place = tuple(map(slice, start, stops))
-            piece = padded[(slice(None), *place)].to(device)
-            sums.weigh(place)
-            for network in networks:
-                if cancelled and cancelled():
-                    raise Cancelled
-                logits = answer(network, piece, len(tile) == 2, mirror_axes, precision, entropy)
-                sums.add(place, logits.to(sums_device or device))
-                done += 1
-                if progress:
-                    progress(done / count, f"tile {done} of {count}")
-            if entropy is not None:
-                sums.add(place, entropy.take(len(tile) == 2).to(sums_device or device), times=len(networks))
+    with ExitStack() as stack:
+        for row in starts[0]:
+            yield from _inside(sums.finish(row), inner)
+            for start in product([row], *starts[1:]):
+                stops = (min(s + n, size) for s, n, size in zip(start, extent, padded.shape[1:], strict=True))
+                place = tuple(map(slice, start, stops))
+                piece = padded[(slice(None), *place)].to(device)
+                sums.weigh(place)
+                for network in networks:
+                    if cancelled and cancelled():
+                        raise Cancelled
+                    logits = answer(network, piece, len(tile) == 2, mirror_axes, precision, entropy)
+                    sums.add(place, logits.to(sums_device or device))
+                    del logits  # so that it is not held beside the next
+                    done += 1
+                    if done == WARM_UP:
+                        stack.enter_context(kept_memory())
+                    if progress:
+                        progress(done / count, f"tile {done} of {count}")
+                if entropy is not None:
+                    sums.add(place, entropy.take(len(tile) == 2).to(sums_device or device), times=len(networks))
     yield from _inside(sums.finish(padded.shape[1]), inner)
 
 

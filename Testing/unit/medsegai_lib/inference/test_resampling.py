@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from MedSegAILib.inference.resampling import new_shape, resize, separate_axis
+from MedSegAILib.inference import resampling
+from MedSegAILib.inference.resampling import new_shape, resize, resize_matrix, separate_axis
 
 ARRAY = np.random.default_rng(0).normal(size=(2, 7, 9, 11)).astype(np.float32)
 
@@ -54,3 +55,18 @@ def test_the_coarse_axis_is_kept_apart_by_nnunets_rule(spacing, new_spacing, for
 
 def test_new_shape_is_rounded():
     assert new_shape((10, 10, 10), (1, 1, 1), (2, 3, 0.8)) == (5, 3, 12)
+
+
+@pytest.mark.parametrize("separate", [None, 0, 1, 2])
+def test_slabs_change_nothing(monkeypatch, separate):
+    torch.manual_seed(0)
+    array = torch.randn(2, 9, 8, 7)
+    whole = resize(array, (12, 5, 11), 3, separate_axis=separate, separate_order=1)
+    monkeypatch.setattr(resampling, "SLAB_VOXELS", 1)  # a plane at a time
+    assert torch.allclose(resize(array, (12, 5, 11), 3, separate_axis=separate, separate_order=1), whole, atol=1e-6)
+
+
+def test_a_matrix_has_no_denormal_numbers_and_its_rows_still_add_up_to_one():
+    matrix = resize_matrix(300, 170, 3)
+    assert np.abs(matrix[matrix != 0]).min() >= 1e-9
+    assert matrix.sum(1) == pytest.approx(1, abs=2e-6)
