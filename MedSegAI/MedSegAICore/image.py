@@ -43,6 +43,12 @@ class Image:
         grid = self.grid.crop([part.start for part in box], [part.stop - part.start for part in box])
         return Image(self.array[(slice(None), *box)].copy(), grid, dict(self.meta))
 
+    def placed_in(self, grid: Grid, box: tuple[slice, slice, slice]) -> Image:
+        """The same intensities on a larger grid, of which this one is the box (KJI); 0 outside."""
+        array = np.zeros((self.channels, *grid.shape), self.array.dtype)
+        array[(slice(None), *box)] = self.array
+        return Image(array, grid, dict(self.meta))
+
 
 @dataclass(frozen=True)
 class Label:

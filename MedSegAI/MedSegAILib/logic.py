@@ -12,23 +12,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MedSegAICore import mrml, mrml_sequence
-from MedSegAICore.errors import InputError
 from MedSegAICore.files import write_segmentation
-from MedSegAICore.mrml_channels import channels_from_volumes, keep_registrations
-from MedSegAICore.mrml_roi import box_of_roi
+from MedSegAICore.mrml_maps import maps_of
+from MedSegAILib.segmentation_run import Captured, Request, SegmentationRun
 
 if TYPE_CHECKING:
-    from MedSegAICore.image import Image
-    from MedSegAILib.inference.prediction import Result
+    from MedSegAILib.inference.estimate import Estimate
     from MedSegAILib.models.card import ModelCard
     from MedSegAILib.models.channel_matching import Assignment
     from MedSegAILib.models.model import Model
-    from MedSegAILib.worker.client import Progress, Run
+    from MedSegAILib.worker.client import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +63,8 @@ class SegmentationLogic:
         device: str = "auto",
         quality: str = "standard",
         mirroring: bool | None = None,
+        probabilities: bool = False,
+        uncertainty: bool = False,
         strict: bool = False,
         progress: Callable[[float, str], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
@@ -84,6 +84,8 @@ class SegmentationLogic:
         it fits is in the provenance (``channels``) and in the node's attribute ``MedSegAI.Registration``.
         ``outputSegmentationNode``: gets the segments beside those it has; None makes a new node.
         ``quality``: fast, standard or best. ``mirroring``: overrides what the quality says about mirrored copies.
+        ``probabilities``, ``uncertainty``: also make volume nodes of them, see ``probabilityNodes`` and
+        ``uncertaintyNode``.
         ``strict``: refuse a volume that differs from what the model card asks for, instead of warning.
         ``progress(fraction, message)`` and ``cancelled()`` are called between tiles.
         Warnings are logged and kept with the node: ``warnings(node)``.
@@ -94,9 +96,16 @@ class SegmentationLogic:
         """
         folder = self._model(model)
         say = (lambda message: progress(0.0, message)) if progress is not None else None
-        request = _Request(volumeNodes, folder, roiNode, outputSegmentationNode, registration, say, cancelled)
+        request = Request(volumeNodes, folder, roiNode, outputSegmentationNode, registration, say, cancelled)
         predictor = self._warmPredictor(folder, device=device, quality=quality, mirroring=mirroring)
-        result = predictor.segment(request.takeImage(), strict=strict, progress=progress, cancelled=cancelled)
+        result = predictor.segment(
+            request.takeImage(),
+            probabilities=probabilities,
+            uncertainty=uncertainty,
+            strict=strict,
+            progress=progress,
+            cancelled=cancelled,
+        )
         return request.insert(result)
 
     def startSegmentation(
@@ -111,10 +120,10 @@ class SegmentationLogic:
         Raises what ``segment`` raises about nodes and models; WorkerError if the worker is busy or cannot be started.
         """
         folder = self._model(model)
-        request = _Request(volumeNodes, folder, roiNode, outputSegmentationNode, registration)
+        request = Request(volumeNodes, folder, roiNode, outputSegmentationNode, registration)
         return SegmentationRun(request, self.worker().begin(request.takeImage(), folder, **options))
 
-    def worker(self):
+    def worker(self) -> Worker:
         """The worker process of ``startSegmentation``. ``worker().start()`` ahead of the first run saves seconds."""
         from MedSegAILib.worker.client import Worker
 
@@ -171,7 +180,7 @@ class SegmentationLogic:
         from MedSegAILib.inference.frames import segment_frames
 
         frames = mrml_sequence.frames_of(sequenceNode)
-        captured = _Captured([sequenceNode])
+        captured = Captured([sequenceNode])
         predictor = self._warmPredictor(self._model(model), device=device, quality=quality, mirroring=mirroring)
         results = segment_frames(predictor, frames, strict=strict, progress=progress, cancelled=cancelled)
         captured.check()
@@ -180,6 +189,26 @@ class SegmentationLogic:
     def frameErrors(self, sequenceNode) -> dict[str, str]:
         """Index value and reason of the frames that ``segmentSequence`` could not segment."""
         return mrml_sequence.frame_errors(sequenceNode)
+
+    def estimate(self, volumeNodes, model, *, roiNode=None, **options) -> Estimate:
+        """How long ``segment`` would take and how much memory it would need, after trying one empty tile.
+
+        ``options``: device, quality and mirroring. ``str()`` of the result is for people.
+        Raises what ``segment`` raises before it runs.
+        """
+        model = self._model(model)
+        request = Request(volumeNodes, model, roiNode, None)
+        return self._warmPredictor(model, **options).estimate(request.takeImage())
+
+    def probabilityNodes(self, segmentationNode) -> list:
+        """The volume nodes with the probability of each segment, if ``segment`` was asked for them."""
+        return maps_of(segmentationNode, "probabilities")
+
+    def uncertaintyNode(self, segmentationNode):
+        """The volume node that says where folds and mirrored answers are unsure or disagree, 0 to 1; None if there is
+        none. What it is: ``MedSegAILib.inference.uncertainty.Entropy``.
+        """
+        return next(iter(maps_of(segmentationNode, "uncertainty")), None)
 
     def volumesMl(self, segmentationNode) -> dict[str, float]:
         """Volume of every segment in ml by segment id: voxel count times voxel volume, without parent transforms.
@@ -264,107 +293,9 @@ class SegmentationLogic:
         return self._warm.get(model, **options)
 
 
-class SegmentationRun:
-    """A segmentation in a worker process; made by ``SegmentationLogic.startSegmentation``.
-
-    Call ``poll`` from a timer until ``done``, then ``result``.
-    """
-
-    def __init__(self, request: _Request, run: Run):
-        self._request, self._run, self._node = request, run, None
-
-    @property
-    def done(self) -> bool:
-        """Whether ``result`` need not wait."""
-        return self._run.done
-
-    def poll(self) -> list[Progress]:
-        """What is new since the last call, each with ``fraction``, ``stage`` and ``message``; returns at once."""
-        return self._run.poll()
-
-    def cancel(self):
-        """Stop the run; it is done within a second, if ``poll`` is called meanwhile."""
-        self._run.cancel()
-
-    def result(self):
-        """The segmentation node. Waits until the run is done; the node is made or filled in the first call.
-
-        Raises what ``SegmentationLogic.segment`` raises, and WorkerError if the process failed; then nothing was
-        written.
-        """
-        if self._node is None:
-            self._node = self._request.insert(self._run.result())
-        return self._node
-
-
-class _Request:
-    """What a run was asked for: checked and captured when it begins, written into the scene when it ends."""
-
-    def __init__(
-        self, volumeNodes, model, roiNode, outputSegmentationNode, registration=None, say=None, cancelled=None
-    ):
-        nodes = _inOrder(volumeNodes, model)
-        self._box = box_of_roi(roiNode, nodes[0]) if roiNode is not None else None
-        if outputSegmentationNode is not None:
-            mrml.check_target(outputSegmentationNode, nodes[0])  # before minutes of work
-        aligned = channels_from_volumes(nodes, model.channel_names, registration, say, cancelled)
-        image, self._registrations = aligned.image, aligned.registrations
-        self._grid, self._nodes, self._output = image.grid, nodes, outputSegmentationNode
-        self._warnings = image.meta["warnings"]
-        self._image = image if self._box is None else image.crop(self._box)
-        self._captured = _Captured([*nodes, *([outputSegmentationNode] if outputSegmentationNode is not None else [])])
-
-    def takeImage(self) -> Image:
-        """The image that the model is to see. It is given away, so that it is not kept in memory during the run."""
-        image, self._image = self._image, None
-        return image
-
-    def insert(self, result: Result):
-        """Write the result into the scene; returns the segmentation node. Raises InputError if a node has vanished."""
-        self._captured.check()
-        volume, warnings = self._nodes[0], [*self._warnings, *result.warnings]
-        for warning in warnings:
-            logger.warning("%s: %s", volume.GetName(), warning)
-        provenance = {**result.provenance, "warnings": warnings}
-        label_map = result.label_map
-        if self._box is not None:
-            label_map = label_map.placed_in(self._grid, self._box)
-            provenance["region_kji"] = [[part.start, part.stop] for part in self._box]
-        node = mrml.segmentation_from_label_map(label_map, volume, node=self._output, provenance=provenance)
-        keep_registrations(self._registrations, self._nodes, node)
-        return node
-
-
-def _inOrder(volumeNodes, model: Model) -> list:
-    """The nodes in the order of the model's channels."""
-    if not isinstance(volumeNodes, Mapping):
-        return list(volumeNodes) if isinstance(volumeNodes, (list, tuple)) else [volumeNodes]
-    names = model.channel_names
-    if set(volumeNodes) != set(names):
-        raise InputError(
-            f"The model {model.id} has the channels {', '.join(names)}, but volumes were given for "
-            f"{', '.join(map(str, volumeNodes)) or 'none'}."
-        )
-    return [volumeNodes[name] for name in names]
-
-
 def _frame(value: str, result) -> tuple:
     """What a sequence node keeps of the result, or of the error, of a frame."""
     if isinstance(result, str):
         logger.warning("Frame %s: %s", value, result)
         return value, None, {}, result
     return value, result.label_map, {**result.provenance, "warnings": list(result.warnings)}, ""
-
-
-class _Captured:
-    """The nodes a run began with. While it runs, the scene can be closed or nodes be deleted by other code."""
-
-    def __init__(self, nodes):
-        self._nodes = [(node, node.GetName(), node.GetScene()) for node in nodes]
-
-    def check(self):
-        for node, name, scene in self._nodes:
-            if scene is None or not scene.IsNodePresent(node):
-                raise InputError(
-                    f"{name!r} was removed from the scene while it was being segmented. Nothing was written."
-                )

@@ -276,3 +276,23 @@ def test_a_device_that_is_not_here_has_status_2(model, tmp_path, capsys):
 def test_the_version_is_that_of_the_program(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"medsegai {VERSION}\n"
+
+
+def test_an_estimate_is_made_without_writing_anything(model, tmp_path, capsys):
+    write_volume(tmp_path / "in/head.nii.gz")
+    (tmp_path / "in/broken.nii.gz").write_bytes(b"no volume")
+    before = sorted(tmp_path.rglob("*"))
+    command = ["segment", str(tmp_path / "in"), "--model", str(model), "--device", "cpu", "--quality", "best"]
+    assert main([*command, "--no-mirroring", "--estimate"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.startswith("head: 2 tiles, about 1 s, ")  # (16, 20, 18) voxels in tiles of (16, 24, 16)
+    assert captured.out.count("\n") == 1
+    assert "broken: FAILED." in captured.err
+    assert "1 of 2 cases failed." in captured.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_without_an_output_folder_nothing_is_segmented(model, tmp_path, capsys):
+    volume = write_volume(tmp_path / "head.nii.gz")
+    assert main(["segment", str(volume), "--model", str(model), "--device", "cpu"]) == 2
+    assert "no folder for the results. Name one with --output DIR." in capsys.readouterr().err

@@ -21,12 +21,12 @@ from MedSegAICore.errors import OutputError
 from MedSegAICore.files import read_label_map, write_image, write_json, write_label_nifti, write_segmentation
 from MedSegAICore.mrml import PROVENANCE
 from MedSegAICore.registration import write_transform
+from MedSegAILib.inference.result import MAPS
 
 if TYPE_CHECKING:
-    from MedSegAILib.inference.prediction import Result
+    from MedSegAILib.inference.result import Result
 
 EDITED = "It was changed after it was written and is left as it is."
-MAPS = ("probabilities", "uncertainty")  # further results: <name>_<kind>.nrrd
 STAGED = ".staged-"  # begins the names of files that are not complete yet
 
 

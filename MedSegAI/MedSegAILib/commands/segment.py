@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MedSegAICore.errors import Cancelled, MedSegAIError, OutputError
+from MedSegAICore.errors import Cancelled, InputError, MedSegAIError, OutputError
 from MedSegAICore.image import Image
 from MedSegAICore.registration import KINDS
 from MedSegAICore.roi import read_region
@@ -41,7 +41,7 @@ class Report:
     """What became of one case: an entry of what ``--json`` prints."""
 
     case: str
-    status: str  # done, skipped or failed
+    status: str  # done, skipped, failed or estimated
     output: str | None = None
     volumes_ml: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
@@ -65,7 +65,7 @@ def add_parser(subparsers):
         "inputs", nargs="+", type=Path, metavar="INPUT", help="image file, DICOM folder, or folder of either"
     )
     parser.add_argument("--model", required=True, metavar="ID_OR_PATH", help="see: medsegai models list")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results; is created")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the results; is created")
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="default: %(default)s")
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (default: %(default)s)")
     parser.add_argument("--configurations", nargs="+", default=(), metavar="NAME", help="which of the model's "
@@ -88,6 +88,8 @@ def add_parser(subparsers):
     add_arguments(parser)
     parser.add_argument("--strict", action="store_true", help="refuse volumes that differ from the model card")
     parser.add_argument("--overwrite", action="store_true", help="segment finished cases again")
+    parser.add_argument("--estimate", action="store_true", help="only say how long each case would take and how much "
+                        "memory it would need")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON list of all cases to standard output")
     cluster.add_arguments(parser)
     parser.set_defaults(run=run)
@@ -102,11 +104,13 @@ def parse(options: Sequence[str]) -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises MedSegAIError if the model, the device or the output folder cannot be used at all."""
-    reports = run_cases(arguments)
+    if arguments.output is None and not arguments.estimate:
+        raise InputError("There is no folder for the results. Name one with --output DIR.")
+    reports = estimate_cases(arguments) if arguments.estimate else run_cases(arguments)
     failed = sum(report.status == "failed" for report in reports)
     if failed:
-        count = f"{failed} of {len(reports)} cases failed"
-        print(f"medsegai: {count}; the others are in {arguments.output}.", file=sys.stderr)
+        others = "" if arguments.estimate else f"; the others are in {arguments.output}"
+        print(f"medsegai: {failed} of {len(reports)} cases failed{others}.", file=sys.stderr)
     return SOME_FAILED if failed else DONE
 
 
@@ -133,6 +137,26 @@ def run_cases(arguments: argparse.Namespace) -> list[Report]:
             if arguments.json:
                 print(json.dumps([reports[number].to_dict() for number in sorted(reports)], indent=2), flush=True)
     return [reports[number] for number in sorted(reports)]
+
+
+def estimate_cases(arguments: argparse.Namespace) -> list[Report]:
+    """Say what each case would cost on this computer; nothing is written."""
+    from MedSegAILib.models.library import ModelLibrary
+
+    model = ModelLibrary().find(arguments.model, arguments.configurations)
+    region = read_region(arguments.roi) if arguments.roi else None
+    predictor = make_predictor(model, arguments)
+    say(describe(predictor))
+    reports = []
+    for case in find_cases(arguments.inputs, model.channel_names, model.card, say, arguments.register):
+        try:
+            shown, _ = restrict(case.read(say), region, case.name)
+            print(f"{case.name}: {predictor.estimate(shown)}", flush=True)
+            reports.append(Report(case.name, "estimated"))
+        except MedSegAIError as error:
+            say(f"{case.name}: FAILED. {error}")
+            reports.append(Report(case.name, "failed", error=str(error)))
+    return reports
 
 
 @contextmanager

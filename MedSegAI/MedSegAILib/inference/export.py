@@ -126,7 +126,8 @@ class Export:
     def _export_block(self, block: _Rows, place: tuple[slice, slice, slice]):
         values = self._outputs.values
         if self._uncertainty is not None:
-            self._uncertainty[place] = self._interpolate(block.only([-1]), place)[0].cpu().numpy()
+            unsure = self._interpolate(block.only([-1]), place)[0]
+            self._uncertainty[place] = unsure.clamp(0, 1).cpu().numpy()  # sums in half precision are rounded
             block = block.only(slice(-1))
         if self._probabilities is None and self._prunes and not self._outputs.overlapping:
             possible = _positive(block.sums) if self._outputs.regions else _possible(block.sums)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from MedSegAICore.errors import Cancelled, InputError, MedSegAIError
 from MedSegAICore.image import Image
-from MedSegAILib.inference.prediction import CancelCheck, Predictor, Progress, Result
+from MedSegAILib.inference.prediction import CancelCheck, Predictor, Progress
+from MedSegAILib.inference.result import Result
 
 
 def segment_frames(

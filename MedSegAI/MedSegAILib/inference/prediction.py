@@ -13,7 +13,7 @@ import math
 import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -30,6 +30,7 @@ from MedSegAILib.inference.fallback import Attempt, attempts, ran_out_of_memory
 from MedSegAILib.inference.progression import Progression
 from MedSegAILib.inference.provenance import describe_run
 from MedSegAILib.inference.quality import STANDARD, Settings
+from MedSegAILib.inference.result import Result
 from MedSegAILib.inference.tiling import stream_logits
 from MedSegAILib.inference.uncertainty import Entropy
 from MedSegAILib.models.model import Model
@@ -46,23 +47,6 @@ Target = TypeVar("Target", Export, Kept)  # what finished logits are given to
 ACTIVATED_BYTES = 32 * 2**20  # of rows that are in full precision at once
 # The sum of the squares of so many voxels as a volume can have still fits into float32.
 MAX_INTENSITY = 1e12
-
-
-@dataclass(frozen=True)
-class Result:
-    """A segmentation and how it came about.
-
-    ``label_map``, ``probabilities`` (one channel per segment, or None) and ``uncertainty`` (one channel, 0 to 1: see
-    ``Entropy``, or None) lie on the input's grid. ``warnings`` are sentences for the user; ``provenance`` is a
-    JSON-able record; ``seconds`` is the time of this call.
-    """
-
-    label_map: LabelMap
-    probabilities: Image | None
-    uncertainty: Image | None
-    provenance: dict[str, Any]
-    warnings: list[str]
-    seconds: float
 
 
 class Predictor:

@@ -31,7 +31,7 @@ from MedSegAILib.worker.messages import FOLDER_PREFIX
 from MedSegAILib.worker.process import WorkerProcess, find_python
 
 if TYPE_CHECKING:
-    from MedSegAILib.inference.prediction import Result
+    from MedSegAILib.inference.result import Result
     from MedSegAILib.models.model import Model
 
 logger = logging.getLogger(__name__)

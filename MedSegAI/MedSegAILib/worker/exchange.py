@@ -64,7 +64,7 @@ def unpack(value: Any, folder: Path, *, mapped: bool) -> Any:
 
 
 def _classes() -> dict[str, type]:
-    from MedSegAILib.inference.prediction import Result
+    from MedSegAILib.inference.result import Result
 
     return {cls.__name__: cls for cls in (Grid, Image, Label, LabelMap, Result)}
 

@@ -10,7 +10,7 @@ import pytest
 from fixtures_worker import OBLIQUE
 from MedSegAICore.grid import Grid
 from MedSegAICore.image import Image, Label, LabelMap
-from MedSegAILib.inference.prediction import Result
+from MedSegAILib.inference.result import Result
 from MedSegAILib.worker.exchange import pack, unpack
 
 SHAPE = (5, 6, 7)

@@ -1,0 +1,123 @@
+"""From nodes to what a model is shown, and from its result to nodes: what runs in and out of process share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from MedSegAICore import mrml
+from MedSegAICore.errors import InputError
+from MedSegAICore.mrml_channels import channels_from_volumes, keep_registrations
+from MedSegAICore.mrml_maps import add_maps
+from MedSegAICore.mrml_roi import box_of_roi
+from MedSegAILib.inference.result import MAPS
+
+if TYPE_CHECKING:
+    from MedSegAICore.image import Image
+    from MedSegAILib.inference.result import Result
+    from MedSegAILib.models.model import Model
+    from MedSegAILib.worker.client import Progress, Run
+
+logger = logging.getLogger(__name__)
+
+
+class SegmentationRun:
+    """A segmentation in a worker process; made by ``SegmentationLogic.startSegmentation``.
+
+    Call ``poll`` from a timer until ``done``, then ``result``.
+    """
+
+    def __init__(self, request: Request, run: Run):
+        self._request, self._run, self._node = request, run, None
+
+    @property
+    def done(self) -> bool:
+        """Whether ``result`` need not wait."""
+        return self._run.done
+
+    def poll(self) -> list[Progress]:
+        """What is new since the last call, each with ``fraction``, ``stage`` and ``message``; returns at once."""
+        return self._run.poll()
+
+    def cancel(self):
+        """Stop the run; it is done within a second, if ``poll`` is called meanwhile."""
+        self._run.cancel()
+
+    def result(self):
+        """The segmentation node. Waits until the run is done; the node is made or filled in the first call.
+
+        Raises what ``SegmentationLogic.segment`` raises, and WorkerError if the process failed; then nothing was
+        written.
+        """
+        if self._node is None:
+            self._node = self._request.insert(self._run.result())
+        return self._node
+
+
+class Request:
+    """What a run was asked for: checked and captured when it begins, written into the scene when it ends."""
+
+    def __init__(
+        self, volumeNodes, model, roiNode, outputSegmentationNode, registration=None, say=None, cancelled=None
+    ):
+        nodes = _inOrder(volumeNodes, model)
+        self._box = box_of_roi(roiNode, nodes[0]) if roiNode is not None else None
+        if outputSegmentationNode is not None:
+            mrml.check_target(outputSegmentationNode, nodes[0])  # before minutes of work
+        aligned = channels_from_volumes(nodes, model.channel_names, registration, say, cancelled)
+        image, self._registrations = aligned.image, aligned.registrations
+        self._grid, self._nodes, self._output = image.grid, nodes, outputSegmentationNode
+        self._warnings = image.meta["warnings"]
+        self._image = image if self._box is None else image.crop(self._box)
+        self._captured = Captured([*nodes, *([outputSegmentationNode] if outputSegmentationNode is not None else [])])
+
+    def takeImage(self) -> Image:
+        """The image that the model is to see. It is given away, so that it is not kept in memory during the run."""
+        image, self._image = self._image, None
+        return image
+
+    def insert(self, result: Result):
+        """Write the result into the scene; returns the segmentation node. Raises InputError if a node has vanished."""
+        self._captured.check()
+        volume, warnings = self._nodes[0], [*self._warnings, *result.warnings]
+        for warning in warnings:
+            logger.warning("%s: %s", volume.GetName(), warning)
+        if self._box is not None:
+            result = result.placed_in(self._grid, self._box)
+        provenance = {**result.provenance, "warnings": warnings}
+        node = mrml.segmentation_from_label_map(result.label_map, volume, node=self._output, provenance=provenance)
+        keep_registrations(self._registrations, self._nodes, node)
+        names = {"probabilities": [f"{label.name} probability" for label in result.label_map.labels],
+                 "uncertainty": [f"{node.GetName()} uncertainty"]}  # fmt: skip
+        for kind in MAPS:
+            if (image := getattr(result, kind)) is not None:
+                add_maps(node, volume, kind, image, names[kind])
+        return node
+
+
+def _inOrder(volumeNodes, model: Model) -> list:
+    """The nodes in the order of the model's channels."""
+    if not isinstance(volumeNodes, Mapping):
+        return list(volumeNodes) if isinstance(volumeNodes, (list, tuple)) else [volumeNodes]
+    names = model.channel_names
+    if set(volumeNodes) != set(names):
+        raise InputError(
+            f"The model {model.id} has the channels {', '.join(names)}, but volumes were given for "
+            f"{', '.join(map(str, volumeNodes)) or 'none'}."
+        )
+    return [volumeNodes[name] for name in names]
+
+
+class Captured:
+    """The nodes a run began with. While it runs, the scene can be closed or nodes be deleted by other code."""
+
+    def __init__(self, nodes):
+        self._nodes = [(node, node.GetName(), node.GetScene()) for node in nodes]
+
+    def check(self):
+        for node, name, scene in self._nodes:
+            if scene is None or not scene.IsNodePresent(node):
+                raise InputError(
+                    f"{name!r} was removed from the scene while it was being segmented. Nothing was written."
+                )
