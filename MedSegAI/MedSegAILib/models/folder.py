@@ -22,6 +22,7 @@ from MedSegAILib.models import card as model_card
 from MedSegAILib.models.architecture import Architecture, as_trained, build_network
 from MedSegAILib.models.card import ModelCard
 from MedSegAILib.models.checkpoint import load_checkpoint
+from MedSegAILib.models.checksums import check_sums, file_sha256
 from MedSegAILib.models.dataset import (
     foreground_values,
     identifiers,
@@ -175,12 +176,7 @@ class ModelFolder(Model):
     def postprocessing(self) -> Postprocessing:
         """As the card declares; else from nnU-Net's ``postprocessing.json``; else nothing."""
         if self.card and self.card.postprocessing:
-            declared = self.card.postprocessing
-            steps = Postprocessing(
-                tuple(tuple(group) for group in declared.get("largest_component", ())),
-                tuple(declared.get("fill_holes", ())),
-            )
-            return self.checked(steps, model_card.FILE_NAME)
+            return self.checked(Postprocessing.declared(self.card.postprocessing), model_card.FILE_NAME)
         files = [
             self.path / POSTPROCESSING_FILE,
             *sorted(self.path.glob(f"crossval_results_folds_*/{POSTPROCESSING_FILE}")),
@@ -193,7 +189,7 @@ class ModelFolder(Model):
     def checked(self, steps: Postprocessing, file: str) -> Postprocessing:
         """A step for a label that does not exist would do nothing, and nobody would see that it is missing."""
         known = foreground_values(self.dataset)
-        for value in (*steps.fill_holes, *(value for group in steps.largest_component for value in group)):
+        for value in steps.values:
             if value not in known:
                 raise damaged(file, f"its postprocessing is for label {value}, expected labels of {list(known)}")
         return steps
@@ -210,7 +206,7 @@ class ModelFolder(Model):
     def checksums(self, folds: Sequence[str] | None = None) -> dict[str, str]:
         """SHA-256 of every checkpoint, by path relative to the folder."""
         paths = [self.checkpoint_path(fold) for fold in folds or self.folds]
-        return {path.relative_to(self.path).as_posix(): _sha256(path) for path in paths}
+        return {path.relative_to(self.path).as_posix(): file_sha256(path) for path in paths}
 
     @property
     def weight_files(self) -> tuple[Path, ...]:
@@ -241,7 +237,7 @@ class ModelFolder(Model):
     @cached_property
     def checksum(self) -> str:
         """One SHA-256 for the model: over the plan, the checkpoints of all folds, and the stage before it."""
-        parts = {"plans.json": _sha256(self.path / "plans.json"), **self.checksums()}
+        parts = {"plans.json": file_sha256(self.path / "plans.json"), **self.checksums()}
         if self.previous:
             parts["previous_stage"] = self.previous.checksum
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -251,7 +247,7 @@ class ModelFolder(Model):
 
         If the card has sums at all, it must have one for each of ``folds`` (all by default).
         """
-        sums = self.card.weights_sha256 if self.card else {}
+        sums = self.declared_sums
         names = [self.checkpoint_path(fold).relative_to(self.path).as_posix() for fold in folds or self.folds]
         unlisted = [name for name in names if sums and name not in sums]
         if unlisted:
@@ -259,16 +255,7 @@ class ModelFolder(Model):
                 f"{unlisted[0]} of model {self.id} may be of another model: the card does not list its SHA-256. "
                 "Remove the file, or add its sum to weights_sha256 of the card."
             )
-        for name, expected in sums.items():
-            path = self.path / name
-            if not path.is_file():
-                raise ModelError(f"The model {self.id} lacks {name}, which its card lists. Copy the model again.")
-            found = _sha256(path)
-            if found != expected:
-                raise ModelError(
-                    f"{name} of model {self.id} was changed or damaged: its SHA-256 is {found[:12]}…, but the card "
-                    f"says {expected[:12]}…. Copy the model again."
-                )
+        check_sums(self.id, self.path, sums)
 
     def prepare(
         self, image: Image, *, body_only: bool = False, earlier: np.ndarray | None = None
@@ -324,11 +311,3 @@ def _load_weights(network: torch.nn.Module, weights: Mapping[str, torch.Tensor],
                 f"The weights in {what} are damaged: {name} holds NaN or infinite numbers. Copy the model again, or "
                 "ask its author for another checkpoint."
             )
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
