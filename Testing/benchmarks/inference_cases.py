@@ -3,7 +3,7 @@
 The hippocampus cases use a fold of the bundled model. There is no free trained model for a large CT, so that network is
 made, not trained: random convolutions whose last layer is the nearest of as many cluster centers as there are classes
 (k-means of the network's own features on the volume). Its segments are connected, of the size of organs, and have
-margins of several logits, as trained ones; random heads have none, and their labels would change with every rounding.
+margins between them, as trained ones; random heads have none, and their labels would change with every rounding.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ CT_INTENSITIES = {
 CT_FEATURES = (8, 8, 8)
 FINEST_SHARE = 0.3  # of the full resolution, beside means over 4 and 16 voxels
 SAMPLES = 4096  # feature vectors of a tile for the centers
-MARGIN = 8.0  # median distance in logits between a voxel's largest class and the second
+MARGIN = 8.0  # median distance in logits between a voxel's largest class and the second, unless
+LARGEST = 100.0  # a logit would become larger than those of trained networks
 
 
 @dataclass(frozen=True)
@@ -156,23 +157,19 @@ def _fit_head(network: torch.nn.Module, array: torch.Tensor, patch: tuple[int, .
         vectors.append(flat[torch.randint(len(flat), (SAMPLES,), generator=generator)])
     handle.remove()
     vectors = torch.cat(vectors)
-    centers = _centers(vectors, classes, generator)
-    logits = vectors @ centers.T - centers.square().sum(1) / 2
+    origin = vectors.mean(0)  # what all classes have in common changes no label, but large logits lose digits
+    centers = _centers(vectors - origin, classes, generator)
+    logits = (vectors - origin) @ centers.T - centers.square().sum(1) / 2
     best = logits.topk(2, dim=1).values
-    scale = MARGIN / (best[:, 0] - best[:, 1]).median()
+    scale = min(MARGIN / (best[:, 0] - best[:, 1]).median(), LARGEST / logits.abs().max())
     head = network.decoder.seg_layers[-1]
-    # What all classes have in common changes no label, but large logits would lose digits in half precision.
-    weights, biases = scale * centers, -scale * centers.square().sum(1) / 2
-    head.weight.copy_((weights - weights.mean(0))[:, :, None, None, None])
-    head.bias.copy_(biases - biases.mean())
+    head.weight.copy_((scale * centers)[:, :, None, None, None])
+    head.bias.copy_(-scale * (centers @ origin + centers.square().sum(1) / 2))
 
 
 def _centers(vectors: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    """k-means (Lloyd 1982), begun with points that are far from each other; centers that get no vector stay."""
-    centers = vectors[torch.randint(len(vectors), (1,), generator=generator)]
-    for _ in range(count - 1):
-        nearest = torch.cdist(vectors, centers).amin(1)
-        centers = torch.cat([centers, vectors[nearest.argmax()][None]])
+    """k-means (Lloyd 1982), begun with some of the vectors; centers that get no vector stay."""
+    centers = vectors[torch.randperm(len(vectors), generator=generator)[:count]]
     for _ in range(20):
         nearest = torch.cdist(vectors, centers).argmin(1)
         sums = torch.zeros_like(centers).index_add_(0, nearest, vectors)
