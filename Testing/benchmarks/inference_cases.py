@@ -168,8 +168,11 @@ def _fit_head(network: torch.nn.Module, array: torch.Tensor, patch: tuple[int, .
 
 
 def _centers(vectors: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    """k-means (Lloyd 1982), begun with some of the vectors; centers that get no vector stay."""
-    centers = vectors[torch.randperm(len(vectors), generator=generator)[:count]]
+    """k-means (Lloyd 1982), begun with vectors far from each other, which gives few neighbors that are nearly equal."""
+    centers = vectors[torch.randint(len(vectors), (1,), generator=generator)]
+    for _ in range(count - 1):
+        nearest = torch.cdist(vectors, centers).amin(1)
+        centers = torch.cat([centers, vectors[nearest.argmax()][None]])
     for _ in range(20):
         nearest = torch.cdist(vectors, centers).argmin(1)
         sums = torch.zeros_like(centers).index_add_(0, nearest, vectors)
