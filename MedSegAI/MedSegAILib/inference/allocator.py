@@ -25,6 +25,7 @@ def kept_memory() -> Iterator[None]:
         yield
         return
     libc.malloc_trim(0)
+    libc.malloc_trim(0)  # what is free now lies in pieces, beside which the kept memory would come
     libc.mallopt(_MMAP_MAX, 0)
     libc.mallopt(_TRIM_THRESHOLD, _KEEP_ALL)
     try:

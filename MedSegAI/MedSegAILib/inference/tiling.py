@@ -26,9 +26,10 @@ OVERLAP_STEP = 0.5  # tiles advance by half their size
 GAUSSIAN_SIGMA = 1 / 8  # of the tile
 GAUSSIAN_PEAK = 10.0
 SLICES_AT_ONCE = 8  # 2D networks see that many slices in one batch
-# Answers after which freed memory is kept. The first ones also allocate what stays (a convolution's reordered weights,
-# …); amid the freed memory that would break it into pieces too small for the next answer: 230 MB more for 25 classes.
-WARM_UP = 2
+# Tiles of a row after which freed memory is kept. The first ones also allocate what stays (a convolution's reordered
+# weights, …); amid the freed memory that would break it into pieces too small for the next answer: 230 MB more for 25
+# classes. What is kept breaks up slowly too, so it is given back now and then.
+WARM_UP, KEPT_FOR = 2, 8
 ADDED_AT_ONCE = 2**18  # logits: small enough to stay in the cache of a core between conversion and sum
 HALF_LIMIT = 65504 / 2  # largest number in half precision, with room for the rounding of sums
 
@@ -158,10 +159,13 @@ def stream_logits(
     channels, weights = outputs + (entropy is not None), tiling.weights(tile)
     sums = _RollingSum(channels, padded.shape[1:], extent[0], weights, len(networks), sums_device or device)
     done, count = 0, len(networks) * math.prod(map(len, starts))
-    with ExitStack() as stack:
-        for row in starts[0]:
-            yield from _inside(sums.finish(row), inner)
-            for start in product([row], *starts[1:]):
+    for row in starts[0]:
+        yield from _inside(sums.finish(row), inner)
+        with ExitStack() as kept:
+            for number, start in enumerate(product([row], *starts[1:])):
+                if number % KEPT_FOR == WARM_UP:
+                    kept.close()
+                    kept.enter_context(kept_memory())
                 stops = (min(s + n, size) for s, n, size in zip(start, extent, padded.shape[1:], strict=True))
                 place = tuple(map(slice, start, stops))
                 piece = padded[(slice(None), *place)].to(device)
@@ -173,8 +177,6 @@ def stream_logits(
                     sums.add(place, logits.to(sums_device or device))
                     del logits  # so that it is not held beside the next
                     done += 1
-                    if done == WARM_UP:
-                        stack.enter_context(kept_memory())
                     if progress:
                         progress(done / count, f"tile {done} of {count}")
                 if entropy is not None:
