@@ -180,8 +180,10 @@ def test_it_is_the_segmentation_that_files_give(scene, logic, model_path, tmp_pa
 
     volume = _volume(scene, make_grid(SHAPE, rotation(3, 4, 5), (1.1, 0.9, 1.2)))
     scene.util.saveNode(volume, str(tmp_path / "case.nrrd"))
-    from_file = segment_image(read_image(tmp_path / "case.nrrd"), ModelFolder.open(model_path), device="cpu")
-    np.testing.assert_array_equal(_array(logic.segment(volume, model_path), volume), from_file.label_map.array)
+    options = {"device": "cpu", "quality": "best"}
+    from_file = segment_image(read_image(tmp_path / "case.nrrd"), ModelFolder.open(model_path), **options)
+    from_node = logic.segment(volume, model_path, **options)
+    np.testing.assert_array_equal(_array(from_node, volume), from_file.label_map.array)
 
 
 def test_the_provenance_says_which_model_made_it(scene, logic, model_path):
