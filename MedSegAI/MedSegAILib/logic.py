@@ -94,10 +94,10 @@ class SegmentationLogic:
         vanished meanwhile), GeometryError (channels that do not overlap in space), ModelError, ProtocolError (strict),
         DeviceError, DependencyError (no torch) and Cancelled; then nothing was written.
         """
-        folder = self._model(model)
+        opened = self._model(model)
         say = (lambda message: progress(0.0, message)) if progress is not None else None
-        request = Request(volumeNodes, folder, roiNode, outputSegmentationNode, registration, say, cancelled)
-        predictor = self._warmPredictor(folder, device=device, quality=quality, mirroring=mirroring)
+        request = Request(volumeNodes, opened, roiNode, outputSegmentationNode, registration, say, cancelled)
+        predictor = self._warmPredictor(opened, device=device, quality=quality, mirroring=mirroring)
         result = predictor.segment(
             request.takeImage(),
             probabilities=probabilities,
@@ -119,9 +119,9 @@ class SegmentationLogic:
 
         Raises what ``segment`` raises about nodes and models; WorkerError if the worker is busy or cannot be started.
         """
-        folder = self._model(model)
-        request = Request(volumeNodes, folder, roiNode, outputSegmentationNode, registration)
-        return SegmentationRun(request, self.worker().begin(request.takeImage(), folder, **options))
+        opened = self._model(model)
+        request = Request(volumeNodes, opened, roiNode, outputSegmentationNode, registration)
+        return SegmentationRun(request, self.worker().begin(request.takeImage(), opened, **options))
 
     def worker(self) -> Worker:
         """The worker process of ``startSegmentation``. ``worker().start()`` ahead of the first run saves seconds."""
@@ -153,8 +153,8 @@ class SegmentationLogic:
             meta = mrml.meta_of_volume(node)
             description = meta.get("series_description") or node.GetName()
             candidates.append(Candidate(node, node.GetName(), description, meta.get("modality", "")))
-        folder = self._model(model)
-        return match_channels(candidates, folder.channel_names, folder.card)
+        opened = self._model(model)
+        return match_channels(candidates, opened.channel_names, opened.card)
 
     def segmentSequence(
         self,
