@@ -59,7 +59,7 @@ def test_a_model_that_cannot_be_loaded_is_an_error_of_its_request(child, tmp_pat
     folder = tmp_path / "medsegai-worker-test"
     folder.mkdir()
     load = {"version": 1, "type": "load", "id": 5, "options": {}, "folder": str(folder),
-            "model": {"path": str(tmp_path / "海馬"), "configuration": None}}  # fmt: skip
+            "model": {"path": str(tmp_path / "海馬"), "configurations": []}}  # fmt: skip
     segment = {"version": 1, "type": "segment", "id": 5, "image": None}
     say(child, "".join(json.dumps(m, ensure_ascii=False) + "\r\n" for m in (load, segment)).encode())
     assert answer(child)["type"] == "progress"
@@ -76,7 +76,7 @@ def test_it_ends_when_its_input_ends_and_deletes_its_own_folder_only(child, tmp_
     folder.mkdir()
     (folder / "0.raw").write_bytes(b"voxels")
     load = {"version": 1, "type": "load", "id": 1, "options": {}, "folder": str(folder),
-            "model": {"path": str(tmp_path), "configuration": None}}  # fmt: skip
+            "model": {"path": str(tmp_path), "configurations": []}}  # fmt: skip
     say(child, json.dumps(load).encode() + b"\n")
     child.stdin.close()
     assert child.wait() == 0
