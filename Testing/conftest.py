@@ -28,3 +28,13 @@ def shared_data():
         return path
 
     return find
+
+
+@pytest.fixture(autouse=True)
+def same_threads():
+    """What a test does to PyTorch's number of threads, as the workers of a cluster do, ends with the test."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
