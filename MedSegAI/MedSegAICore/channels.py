@@ -128,15 +128,11 @@ def _registered(first: Channel, channel: Channel, kind: str, say, cancelled) -> 
 
 
 def _apart(first: Channel, channel: Channel) -> GeometryError:
-    a, b = (" x ".join(f"{n:.0f}" for n in _center(one.image.grid)) for one in (first, channel))
+    a, b = (" x ".join(f"{n:.0f}" for n in one.image.grid.center_ras()) for one in (first, channel))
     return GeometryError(
         f"{channel.name} and {first.name} do not overlap in space: their centers are at {b} and {a} mm (RAS). Check "
         "that they show the same patient and examination, or register them."
     )
-
-
-def _center(grid: Grid) -> np.ndarray:
-    return grid.ijk_to_ras_points([(np.array(grid.shape[::-1]) - 1) / 2])[0]
 
 
 def _lacking(first: Channel, channel: Channel, share: float) -> str:

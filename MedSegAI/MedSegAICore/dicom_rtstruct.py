@@ -64,9 +64,7 @@ def write_rtstruct(
         for sequence, item in zip(sequences, _structure(number, label, contours, source, algorithm), strict=True):
             sequence.append(item)
     dataset.StructureSetROISequence, dataset.ROIContourSequence, dataset.RTROIObservationsSequence = sequences
-    if source.deidentifier is not None:
-        source.deidentifier.mark(dataset)
-    save(dataset, path)
+    save(dataset, path, source.deidentifier)
 
 
 def _item(**attributes):

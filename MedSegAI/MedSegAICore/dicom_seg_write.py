@@ -64,9 +64,7 @@ def write_dicom_seg(
         ) from error
     _finish(dataset, seed, time)
     _clear_marks(dataset, marked, len(label_map.labels))
-    if source.deidentifier is not None:
-        source.deidentifier.mark(dataset)
-    save(dataset, path)
+    save(dataset, path, source.deidentifier)
 
 
 def _segmentation(pixels, labels, source, algorithm, description, seed, time):

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from MedSegAICore.atomic import atomic_path
 from MedSegAICore.errors import InputError
 from MedSegAICore.image import LabelMap
+
+if TYPE_CHECKING:
+    from MedSegAICore.dicom_identity import Deidentifier
 
 MANUFACTURER = PRODUCT = "MedSegAI"
 ALGORITHM_TYPES = ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL")
@@ -52,7 +56,12 @@ def short(text: str, length: int = 64) -> str:
     return text.replace("\\", "/").strip()[:length].strip()
 
 
-def save(dataset, path: str | os.PathLike) -> None:
-    """Write a dataset as a DICOM file, whole or not at all. Raises OutputError if it cannot be written."""
+def save(dataset, path: str | os.PathLike, deidentifier: Deidentifier | None = None) -> None:
+    """Write a dataset as a DICOM file, whole or not at all; marked by what took the patient out of it, if anything did.
+
+    Raises OutputError if it cannot be written.
+    """
+    if deidentifier is not None:
+        deidentifier.mark(dataset)
     with atomic_path(Path(path)) as temporary:
         dataset.save_as(temporary, enforce_file_format=True)

@@ -104,6 +104,10 @@ class Grid:
         """Continuous voxel coordinates (N, 3) in IJK order of RAS millimeters (N, 3)."""
         return (np.atleast_2d(points_ras) - self.ijk_to_ras[:3, 3]) @ np.linalg.inv(self.ijk_to_ras[:3, :3]).T
 
+    def center_ras(self) -> np.ndarray:
+        """RAS position (3,) of the middle of the grid."""
+        return self.ijk_to_ras_points([(np.array(self.shape[::-1]) - 1) / 2])[0]
+
     def corners_ras(self) -> np.ndarray:
         """RAS positions (8, 3) of the eight corner voxels' centers."""
         last = np.array(self.shape[::-1]) - 1

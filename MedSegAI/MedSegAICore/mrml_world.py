@@ -38,7 +38,7 @@ def world_grid(node) -> Grid:
     transform, matrix = _to_world(node)
     if transform is None:
         return Grid(own.shape, matrix @ own.ijk_to_ras)
-    center = own.ijk_to_ras_points([(np.array(own.shape[::-1]) - 1) / 2])
+    center = own.center_ras()[None]
     ends = transformed(np.concatenate([center, center + np.array(own.ijk_to_ras[:3, :3].T)]), transform)
     axes, _ = np.linalg.qr((ends[1:] - ends[0]).T)
     steps = axes.T @ (ends[1:] - ends[0]).T

@@ -126,10 +126,10 @@ class _Search:
     def __init__(self, fixed: Image, moving: Image, kind: str, cancelled: Callable[[], bool]):
         self._fixed, self._moving = _to_itk(fixed, "first"), _to_itk(moving, "moving")
         self._kind, self._cancelled, self._levels = kind, cancelled, {}
-        self._center = _center_ras(fixed)
+        self._center = fixed.grid.center_ras()
         self._starts = [
             np.eye(4),
-            _shift(_center_ras(moving) - self._center),
+            _shift(moving.grid.center_ras() - self._center),
             _shift(_mass_ras(moving) - _mass_ras(fixed)),
         ]
 
@@ -283,10 +283,6 @@ def _to_itk(image: Image, which: str):
     # Outliers would take most of the histogram's bins; a million voxels tell where they begin.
     low, high = np.percentile(inside[:: max(1, inside.size // 1_000_000)], (0.1, 99.9))
     return to_itk(array.clip(low, max(high, low + 1e-6)), image.grid), to_itk(mask, image.grid)
-
-
-def _center_ras(image: Image) -> np.ndarray:
-    return image.grid.ijk_to_ras_points([(np.array(image.grid.shape[::-1]) - 1) / 2])[0]
 
 
 def _mass_ras(image: Image) -> np.ndarray:

@@ -1,6 +1,7 @@
 """DICOM SEG and RTSTRUCT as a user gets them: ``segment --dicom-seg``, ``export``, ``compare`` and the logic."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -132,10 +133,11 @@ def test_all_workers_replace_an_identity_in_the_same_way(model, study, tmp_path)
     for name in ("one", "two"):
         noise = np.random.default_rng(1).integers(0, 200, SHAPE).astype(np.int16)
         write_series(tmp_path / "in" / name, noise, SeriesDescription=name, spacing=(1, 1, 1))
-    arguments = ["--dicom-seg", "--deidentify", "--workers", "2"]
+    arguments, environment = ["--dicom-seg", "--deidentify", "--workers", "2"], dict(os.environ)
     assert segment(model, tmp_path / "out", tmp_path / "in/one", tmp_path / "in/two", *arguments) == 0
     one, two = (pydicom.dcmread(tmp_path / f"out/{name}.dcm") for name in ("one", "two"))
     assert one.PatientID == two.PatientID != SECRETS["PatientID"]
+    assert dict(os.environ) == environment  # Dask's settings for its workers do not slow what this process runs next
 
 
 def test_without_highdicom_nothing_is_begun(model, study, tmp_path, monkeypatch, capsys):

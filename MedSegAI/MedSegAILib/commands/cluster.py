@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import pickle
 import re
 import sys
@@ -311,6 +312,7 @@ def _local_scheduler(workers: int | None):
             "--workers starts Python processes, but this program is no Python (Slicer is not). Run medsegai outside "
             "Slicer, or start a cluster with `dask scheduler` and `dask worker`, and name it with --scheduler."
         )
+    before = dict(os.environ)
     try:
         with dask.config.set(_MEMORY):
             cluster = LocalCluster(
@@ -319,6 +321,7 @@ def _local_scheduler(workers: int | None):
                 preload=[_IGNORE_CTRL_C],
             )  # fmt: skip
     except (OSError, RuntimeError, TimeoutError) as error:
+        _restore_environment(before)
         raise ClusterError(
             f"{workers} worker processes could not be started: {str(error).rstrip('.')}. Try fewer."
         ) from error
@@ -326,6 +329,14 @@ def _local_scheduler(workers: int | None):
         yield cluster
     finally:
         cluster.close(timeout=ANSWER_S)
+        _restore_environment(before)
+
+
+def _restore_environment(before: dict[str, str]):
+    """Dask sets OMP_NUM_THREADS=1 and more for its workers in this process too, which would slow what it runs next."""
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @contextmanager

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from MedSegAICore.errors import Cancelled
-from MedSegAILib.inference.export import Outputs
+from MedSegAILib.inference.export import Outputs, largest, paint_regions
 from MedSegAILib.inference.preprocessing import Placement
+from MedSegAILib.inference.tiling import HALF_LIMIT
 from MedSegAILib.inference.uncertainty import entropy
 
 if TYPE_CHECKING:
     import torch
 
 BLOCK = (16, 32, 32)  # native voxels (K, J, I): few enough that the members are certain of most blocks
-HALF_LIMIT = 65504 / 2  # largest number in half precision, with room
 # A logit that is so much smaller than another one's adds at most e^-16 = 1.1e-7 to a sum of probabilities: about the
 # least that float32 can tell from 1, and a thousandth of what half precision does to a logit of 1.
 NEGLIGIBLE = 16.0
@@ -41,9 +41,7 @@ class Kept:
 
     def add(self, first: int, sums: torch.Tensor, weights: torch.Tensor | None = None):
         """Take rows (outputs, rows, J, I) from row ``first`` on; divided by ``weights`` (rows, J, I), where given."""
-        for row in range(
-            sums.shape[1]
-        ):  # one by one: in float32, many at once would take more memory than they do here
+        for row in range(sums.shape[1]):  # in float32, many at once would take more memory than they do here
             logits = sums[:, row].float()
             logits = (logits if weights is None else logits / weights[row]).cpu()
             if self._logits.element_size() == 2 and float(logits.abs().max()) > HALF_LIMIT:
@@ -143,9 +141,8 @@ class Mean:
         self._members, self._outputs, self._device = members, outputs, device
         place = members[0].placement
         shape = tuple(place.shape[axis] for axis in place.transpose_backward)
-        self._labels = np.zeros(shape, np.uint8 if max(outputs.values) < 256 else np.uint16)
-        count = len(outputs.values) - (not outputs.regions)
-        self._probabilities = np.zeros((count, *shape), np.float32) if probabilities else None
+        self._labels = np.zeros(shape, outputs.dtype)
+        self._probabilities = np.zeros((outputs.segments, *shape), np.float32) if probabilities else None
         self._uncertainty = np.zeros(shape, np.float32) if uncertainty else None
         self._compute(cancelled)
 
@@ -185,7 +182,8 @@ class Mean:
                 mean[channels.index(channel)] += values
         mean /= len(blocks)
         values = [self._outputs.values[channel] for channel in channels]
-        self._labels[place] = _labels(mean, values, self._outputs.regions).cpu().numpy()
+        labels = paint_regions(mean - 0.5, values) if self._outputs.regions else largest(mean, values)
+        self._labels[place] = labels.cpu().numpy()
         if self._uncertainty is not None:
             value = entropy(mean[None], self._outputs.regions, len(self._outputs.values))
             self._uncertainty[place] = value[0, 0].cpu().numpy()
@@ -194,16 +192,3 @@ class Mean:
                 segment = channel - (not self._outputs.regions)
                 if segment >= 0:
                     self._probabilities[(segment, *place)] = probability
-
-
-def _labels(mean: torch.Tensor, values: Sequence[int], regions: bool) -> torch.Tensor:
-    """Regions above one half, one written over the other; else the largest channel, of equal ones the first."""
-    import torch
-
-    labels = torch.zeros(mean.shape[1:], dtype=torch.int32, device=mean.device)
-    best = mean.new_full(mean.shape[1:], 0.5 if regions else -1.0)
-    for channel, value in zip(mean, values, strict=True):
-        labels.masked_fill_(channel > best, value)
-        if not regions:
-            torch.maximum(best, channel, out=best)
-    return labels

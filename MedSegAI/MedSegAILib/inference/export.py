@@ -33,6 +33,16 @@ class Outputs:
     overlapping: bool = False
     probability_offset: float | None = None
 
+    @property
+    def dtype(self) -> type[np.unsignedinteger]:
+        """Of an array that holds the values."""
+        return np.uint8 if max(self.values) < 256 else np.uint16
+
+    @property
+    def segments(self) -> int:
+        """How many there are; the background is none."""
+        return len(self.values) - (not self.regions)
+
     def probabilities(self, channels: torch.Tensor) -> torch.Tensor:
         """Of the segments, (segments, K, J, I), from what the network's channels became on the volume's grid."""
         if self.probability_offset is not None:
@@ -71,10 +81,8 @@ class Export:
         self._axes = placement.axes
         self._prunes = all(axis.averages for axis in placement.axes)
         layers = (len(outputs.values),) if outputs.overlapping else ()
-        dtype = np.uint8 if max(outputs.values) < 256 else np.uint16
-        self._labels = np.zeros((*layers, *placement.cropped), dtype)
-        count = len(outputs.values) - (not outputs.regions)
-        self._probabilities = np.zeros((count, *placement.cropped), np.float32) if probabilities else None
+        self._labels = np.zeros((*layers, *placement.cropped), outputs.dtype)
+        self._probabilities = np.zeros((outputs.segments, *placement.cropped), np.float32) if probabilities else None
         self._uncertainty = np.zeros(placement.cropped, np.float32) if uncertainty else None
         self._waiting: list[_Rows] = []
         self._done = 0  # native rows that are finished
@@ -139,9 +147,9 @@ class Export:
         logits = self._interpolate(block, place)
         if self._outputs.overlapping:
             for layer, channel, value in zip(self._labels, logits, values, strict=True):
-                layer[place] = _paint_regions(channel[None], [value]).cpu().numpy()
+                layer[place] = paint_regions(channel[None], [value]).cpu().numpy()
         else:
-            labels = (_paint_regions if self._outputs.regions else _largest)(logits, values)
+            labels = (paint_regions if self._outputs.regions else largest)(logits, values)
             self._labels[place] = labels.cpu().numpy()
         if self._probabilities is not None:
             self._probabilities[(slice(None), *place)] = self._outputs.probabilities(logits).cpu().numpy()
@@ -209,7 +217,7 @@ def _positive(block: torch.Tensor) -> list[int]:
     return (block.flatten(1).amax(1) > 0).nonzero().flatten().tolist()
 
 
-def _largest(block: torch.Tensor, values: Sequence[int]) -> torch.Tensor:
+def largest(block: torch.Tensor, values: Sequence[int]) -> torch.Tensor:
     """The value of the largest channel; a running maximum is several times faster than argmax over channels."""
     import torch
 
@@ -221,8 +229,8 @@ def _largest(block: torch.Tensor, values: Sequence[int]) -> torch.Tensor:
     return labels
 
 
-def _paint_regions(block: torch.Tensor, values: Sequence[int]) -> torch.Tensor:
-    """Regions written one over the other; a probability above 0.5 is a logit above 0."""
+def paint_regions(block: torch.Tensor, values: Sequence[int]) -> torch.Tensor:
+    """Regions (channels above 0) written one over the other; a probability above 0.5 is a logit above 0."""
     import torch
 
     labels = torch.zeros(block.shape[1:], dtype=_dtype(values), device=block.device)
@@ -234,4 +242,4 @@ def _paint_regions(block: torch.Tensor, values: Sequence[int]) -> torch.Tensor:
 def _dtype(values: Sequence[int]) -> torch.dtype:
     import torch
 
-    return torch.uint8 if max(values) < 256 else torch.int32
+    return torch.uint8 if max(values, default=0) < 256 else torch.int32

@@ -77,8 +77,8 @@ class Predictor:
         self.networks, allowed = [], {axis for member in self.members for axis in member.settings.mirror_axes}
         if not self.members:
             self.networks, allowed = model.load_networks(self.device, self.folds)
-        self.settings = Settings.of(quality, self.device, sorted(allowed), mirroring)
-        self.settings = replace(self.settings, step=model.tiling.step(self.settings.step))
+        settings = Settings.of(quality, self.device, sorted(allowed), mirroring)
+        self.settings = replace(settings, step=model.tiling.step(settings.step))
         self.warnings = list(model.warnings(self.device))
         if mirroring and not any(part.settings.mirror_axes for part in self.parts):
             self.warnings.append("Mirroring was asked for, but the model was trained without it; nothing is mirrored.")

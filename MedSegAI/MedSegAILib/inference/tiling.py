@@ -26,7 +26,7 @@ OVERLAP_STEP = 0.5  # tiles advance by half their size
 GAUSSIAN_SIGMA = 1 / 8  # of the tile
 GAUSSIAN_PEAK = 10.0
 SLICES_AT_ONCE = 8  # 2D networks see that many slices in one batch
-# Tiles of a row after which freed memory is kept. The first ones also allocate what stays (a convolution's reordered
+# Answers of a row after which freed memory is kept. The first ones also allocate what stays (a convolution's reordered
 # weights, …); amid the freed memory that would break it into pieces too small for the next answer: 230 MB more for 25
 # classes. What is kept breaks up slowly too, so it is given back now and then.
 WARM_UP, KEPT_FOR = 2, 8
@@ -161,11 +161,9 @@ def stream_logits(
     done, count = 0, len(networks) * math.prod(map(len, starts))
     for row in starts[0]:
         yield from _inside(sums.finish(row), inner)
+        before = done
         with ExitStack() as kept:
-            for number, start in enumerate(product([row], *starts[1:])):
-                if number % KEPT_FOR == WARM_UP:
-                    kept.close()
-                    kept.enter_context(kept_memory())
+            for start in product([row], *starts[1:]):
                 stops = (min(s + n, size) for s, n, size in zip(start, extent, padded.shape[1:], strict=True))
                 place = tuple(map(slice, start, stops))
                 piece = padded[(slice(None), *place)].to(device)
@@ -173,6 +171,9 @@ def stream_logits(
                 for network in networks:
                     if cancelled and cancelled():
                         raise Cancelled
+                    if (done - before) % KEPT_FOR == WARM_UP:
+                        kept.close()
+                        kept.enter_context(kept_memory())
                     logits = answer(network, piece, len(tile) == 2, mirror_axes, precision, entropy)
                     sums.add(place, logits.to(sums_device or device))
                     del logits  # so that it is not held beside the next
