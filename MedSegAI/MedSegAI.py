@@ -7,7 +7,7 @@ from typing import Annotated
 
 import slicer
 import vtk
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
@@ -15,10 +15,9 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
-    ScriptedLoadableModuleWidget,
 )
-from slicer.util import VTKObservationMixin
 
+from MedSegAICore.panels.module_widget import ModuleWidget
 from MedSegAILib.logic import SegmentationLogic
 
 SAMPLE_DATA = Path(__file__).parent / "Resources" / "SampleData"
@@ -77,72 +76,34 @@ class MedSegAIParameterNode:
 
     inputVolume: vtkMRMLScalarVolumeNode
     modelId: str = "hippocampus"
-    outputSegmentation: vtkMRMLSegmentationNode
+    roi: vtkMRMLMarkupsROINode
+    registration: Annotated[str, Choice(["none", "rigid", "affine"])] = "none"
+    quality: Annotated[str, Choice(["fast", "standard", "best"])] = "standard"
     device: Annotated[str, Choice(["auto", "cuda", "mps", "cpu"])] = "auto"
     mirroring: bool = False
     strict: bool = False
+    probabilities: bool = False
+    uncertainty: bool = False
+    outputSegmentation: vtkMRMLSegmentationNode
+    resultSegmentation: vtkMRMLSegmentationNode
 
 
-class MedSegAIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """Builds the panel and keeps it connected with the scene's parameter node."""
+class MedSegAIWidget(ModuleWidget):
+    """The panel, from the top: choose and run, look at the result, correct it."""
 
-    def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self.logic = None
-        self.panel = None
-        self._parameterNode = None
-        self._guiTag = None
+    def makeLogic(self):
+        return MedSegAILogic()
 
-    def setup(self):
-        from MedSegAILib.panels.segmentation_panel import SegmentationPanel
+    def makeSections(self):
+        from MedSegAILib.panels.correction_section import CorrectionSection
+        from MedSegAILib.panels.result_section import ResultSection
+        from MedSegAILib.panels.segmentation_section import SegmentationSection
 
-        ScriptedLoadableModuleWidget.setup(self)
-        widget = slicer.util.loadUI(self.resourcePath("UI/MedSegAI.ui"))
-        self.layout.addWidget(widget)
-        self.ui = slicer.util.childWidgetVariables(widget)
-        widget.setMRMLScene(slicer.mrmlScene)
-        self.logic = MedSegAILogic()
-        self.panel = SegmentationPanel(self.ui, self.logic)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.initializeParameterNode()
-
-    def enter(self):
-        self.initializeParameterNode()
-
-    def exit(self):
-        self.setParameterNode(None)
-
-    def cleanup(self):
-        self.panel.reset()
-        self.setParameterNode(None)
-        self.removeObservers()
-
-    def onSceneStartClose(self, caller, event):
-        self.panel.reset()
-        self.setParameterNode(None)
-
-    def onSceneEndClose(self, caller, event):
-        if self.parent.isEntered:
-            self.initializeParameterNode()
-
-    def initializeParameterNode(self):
-        """Use the scene's parameter node, and its first volume if none is chosen yet."""
-        self.setParameterNode(self.logic.getParameterNode())
-        if self._parameterNode.inputVolume is None:
-            self._parameterNode.inputVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-
-    def setParameterNode(self, parameterNode):
-        """Connect the panel with a parameter node, or with none."""
-        if self._parameterNode is not None:
-            self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.panel.update)
-        self._parameterNode = parameterNode
-        self.panel.setParameterNode(parameterNode)
-        if parameterNode is not None:
-            self._guiTag = parameterNode.connectGui(self.ui)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.panel.update)
+        return [
+            SegmentationSection(self.resourcePath("UI/Segmentation.ui"), self.logic),
+            ResultSection(self.resourcePath("UI/Result.ui"), self.logic),
+            CorrectionSection(self.resourcePath("UI/Correction.ui"), self.logic),
+        ]
 
 
 class MedSegAILogic(ScriptedLoadableModuleLogic, SegmentationLogic):

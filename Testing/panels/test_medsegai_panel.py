@@ -38,31 +38,31 @@ def volume(medsegai):
 
 
 def test_without_a_volume_apply_is_off_and_says_why(widget):
-    assert not widget.ui.applyButton.enabled
-    assert widget.ui.applyButton.toolTip == "Choose the volume to segment."
+    assert not widget.sections[0].ui.applyButton.enabled
+    assert widget.sections[0].ui.applyButton.toolTip == "Choose the volume to segment."
 
 
 def test_the_first_volume_is_chosen_when_the_panel_opens(volume, widget):
-    assert widget.ui.inputSelector.currentNode() is volume
-    assert widget.ui.applyButton.enabled
+    assert widget.sections[0].ui.inputSelector.currentNode() is volume
+    assert widget.sections[0].ui.applyButton.enabled
 
 
 def test_the_models_are_listed_with_what_they_are_for(widget):
-    combo = widget.ui.modelComboBox
+    combo = widget.sections[0].ui.modelComboBox
     assert [combo.itemText(n) for n in range(combo.count)] == ["Random hippocampus", "Other"]
     assert combo.currentText == "Random hippocampus"
-    assert widget.ui.modelLabel.text == "Tests of the program. The weights are random."
+    assert widget.sections[0].ui.modelLabel.text == "Tests of the program. The weights are random."
 
 
 def test_a_library_without_models_turns_apply_off(volume, open_panel, medsegai, monkeypatch):
     monkeypatch.setattr(medsegai.MedSegAILogic, "listModels", lambda self: [])
     widget = open_panel()
-    assert not widget.ui.applyButton.enabled
-    assert widget.ui.applyButton.toolTip == "Choose a model."
+    assert not widget.sections[0].ui.applyButton.enabled
+    assert widget.sections[0].ui.applyButton.toolTip == "Choose a model."
 
 
 def test_choices_go_to_the_parameter_node_and_come_back(volume, widget):
-    ui, parameters = widget.ui, widget._parameterNode
+    ui, parameters = widget.sections[0].ui, widget._parameterNode
     ui.modelComboBox.setCurrentIndex(1)
     ui.deviceComboBox.setCurrentIndex(3)
     ui.mirroringCheckBox.checked = True
@@ -76,22 +76,22 @@ def test_choices_go_to_the_parameter_node_and_come_back(volume, widget):
 def test_apply_writes_a_segmentation_and_shows_the_volumes(volume, widget):
     import slicer
 
-    widget.ui.applyButton.click()
+    widget.sections[0].ui.applyButton.click()
     nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     assert [node.GetName() for node in nodes] == ["case segmentation"]
-    table = widget.ui.resultsTable
+    table = widget.sections[1].ui.resultsTable
     assert [table.item(row, 0).text() for row in range(table.rowCount)] == ["Front part", "Back part"]
     front_ml = widget.logic.volumesMl(nodes[0])["front"]
     assert table.item(0, 1).text().endswith(" ml")
     assert float(table.item(0, 1).text()[:-3]) == pytest.approx(front_ml, 1e-2)
-    assert widget.ui.statusLabel.text.startswith("Done: case segmentation. Review it before you use it.")
-    assert widget.ui.applyButton.enabled
-    assert not widget.ui.cancelButton.enabled
+    assert widget.sections[0].ui.statusLabel.text.startswith("Done: case segmentation. Review it before you use it.")
+    assert widget.sections[0].ui.applyButton.enabled
+    assert not widget.sections[0].ui.cancelButton.enabled
 
 
 def test_a_chosen_output_gets_the_segments(volume, widget):
-    output = widget.ui.outputSelector.addNode()
-    widget.ui.applyButton.click()
+    output = widget.sections[0].ui.outputSelector.addNode()
+    widget.sections[0].ui.applyButton.click()
     assert output.GetSegmentation().GetNumberOfSegments() == 2
 
 
@@ -101,35 +101,35 @@ def test_warnings_are_shown(volume, widget, models, tmp_path, medsegai, monkeypa
 
     thick = make_model_folder(tmp_path / "thick", card={"input": {"spacing_mm": [[3, 4]] * 3}, "id": "hippocampus"})
     monkeypatch.setattr(medsegai.MedSegAILogic, "listModels", lambda self: [ModelFolder.open(thick)])
-    widget.panel.fillModels()
-    widget.ui.applyButton.click()
-    assert "Warning: The spacing is 1 x 1 x 1 mm" in widget.ui.statusLabel.text
+    widget.sections[0].fillModels()
+    widget.sections[0].ui.applyButton.click()
+    assert "Warning: The spacing is 1 x 1 x 1 mm" in widget.sections[0].ui.statusLabel.text
 
 
 def test_an_error_is_shown_in_the_panel_and_nothing_is_written(widget, medsegai):
     import slicer
 
     widget._parameterNode.inputVolume = make_volume(slicer, np.zeros(SHAPE), make_grid(SHAPE), "black")
-    widget.ui.applyButton.click()
-    assert "the volume is empty" in widget.ui.statusLabel.text
+    widget.sections[0].ui.applyButton.click()
+    assert "the volume is empty" in widget.sections[0].ui.statusLabel.text
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
-    assert widget.ui.applyButton.enabled
+    assert widget.sections[0].ui.applyButton.enabled
 
 
 def test_a_filled_output_under_another_transform_is_explained(volume, widget):
     import slicer
 
-    output = widget.ui.outputSelector.addNode()
-    widget.ui.applyButton.click()
+    output = widget.sections[0].ui.outputSelector.addNode()
+    widget.sections[0].ui.applyButton.click()
     volume.SetAndObserveTransformNodeID(linear_transform(slicer, np.diag([2.0, 1, 1, 1])).GetID())
-    widget.ui.applyButton.click()
-    assert "already holds segments" in widget.ui.statusLabel.text
+    widget.sections[0].ui.applyButton.click()
+    assert "already holds segments" in widget.sections[0].ui.statusLabel.text
     assert output.GetSegmentation().GetNumberOfSegments() == 2
 
 
 def _during_the_run(widget, action):
     """Do something while tiles are computed, as a click or a timer in processEvents would."""
-    progress = widget.panel._onProgress
+    progress = widget.sections[0]._onProgress
     calls = []
 
     def interfered(fraction, message):
@@ -138,19 +138,19 @@ def _during_the_run(widget, action):
             calls.append(fraction)
             action()
 
-    widget.panel._onProgress = interfered
-    widget.ui.applyButton.click()
+    widget.sections[0]._onProgress = interfered
+    widget.sections[0].ui.applyButton.click()
     assert calls
 
 
 def test_cancel_stops_the_run_and_writes_nothing(volume, widget):
     import slicer
 
-    _during_the_run(widget, lambda: widget.ui.cancelButton.click())
-    assert widget.ui.statusLabel.text == "Cancelled: nothing was written."
+    _during_the_run(widget, lambda: widget.sections[0].ui.cancelButton.click())
+    assert widget.sections[0].ui.statusLabel.text == "Cancelled: nothing was written."
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
-    assert widget.ui.applyButton.enabled
-    assert not widget.ui.cancelButton.enabled
+    assert widget.sections[0].ui.applyButton.enabled
+    assert not widget.sections[0].ui.cancelButton.enabled
 
 
 def test_while_it_runs_only_cancel_can_be_pressed(volume, widget):
@@ -158,9 +158,9 @@ def test_while_it_runs_only_cancel_can_be_pressed(volume, widget):
     names = ("inputsCollapsibleButton", "outputsCollapsibleButton", "advancedCollapsibleButton", "applyButton")
 
     def look():
-        states.extend(getattr(widget.ui, name).enabled for name in names)
-        states.append(widget.ui.cancelButton.enabled)
-        widget.panel.onApplyButton()  # a second click that was already waiting must not start a second run
+        states.extend(getattr(widget.sections[0].ui, name).enabled for name in names)
+        states.append(widget.sections[0].ui.cancelButton.enabled)
+        widget.sections[0].onApplyButton()  # a second click that was already waiting must not start a second run
 
     _during_the_run(widget, look)
     assert states == [False, False, False, False, True]
@@ -171,7 +171,7 @@ def test_closing_the_scene_during_the_run_is_survived(volume, widget):
 
     _during_the_run(widget, lambda: slicer.mrmlScene.Clear(0))
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
-    assert not widget.ui.applyButton.enabled  # no volume any more
+    assert not widget.sections[0].ui.applyButton.enabled  # no volume any more
 
 
 def test_leaving_the_panel_during_the_run_lets_it_finish(volume, widget):
@@ -180,18 +180,18 @@ def test_leaving_the_panel_during_the_run_lets_it_finish(volume, widget):
     _during_the_run(widget, widget.exit)
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
     widget.enter()
-    assert widget.ui.applyButton.enabled
+    assert widget.sections[0].ui.applyButton.enabled
 
 
 def test_closing_the_scene_resets_the_choices(volume, widget):
     import slicer
 
-    widget.ui.applyButton.click()
+    widget.sections[0].ui.applyButton.click()
     widget._parameterNode.mirroring = True
     slicer.mrmlScene.Clear(0)
-    assert widget.ui.inputSelector.currentNode() is None
-    assert not widget.ui.mirroringCheckBox.checked
-    assert widget.ui.resultsTable.rowCount == 0
+    assert widget.sections[0].ui.inputSelector.currentNode() is None
+    assert not widget.sections[0].ui.mirroringCheckBox.checked
+    assert widget.sections[1].ui.resultsTable.rowCount == 0
 
 
 def test_choices_are_saved_with_the_scene(volume, widget, tmp_path):
@@ -214,7 +214,7 @@ def test_reloading_leaves_no_observer_behind(volume, open_panel, widget):
     widget.cleanup()
     assert widget.Observations == []
     widget.setup()  # what Reload does with a new object; the old one's cleanup must not disturb it
-    assert widget.ui.applyButton.enabled
+    assert widget.sections[0].ui.applyButton.enabled
 
 
 # ---- PyTorch -------------------------------------------------------------------------------------------------------
@@ -257,8 +257,8 @@ def test_missing_torch_is_installed_through_its_extension_after_one_question(
     monkeypatch.setitem(sys.modules, "PyTorchUtils", extension)
     monkeypatch.setattr(widget.logic, "segment", lambda *_, **__: pytest.fail("the model ran"), raising=False)
     if result is None:
-        widget.ui.applyButton.click()
-        assert message in widget.ui.statusLabel.text
+        widget.sections[0].ui.applyButton.click()
+        assert message in widget.sections[0].ui.statusLabel.text
     else:
         from MedSegAILib.panels.pytorch import ensureTorch
 
@@ -271,15 +271,15 @@ def test_without_the_pytorch_extension_the_panel_says_what_to_install(medsegai, 
 
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
-    widget.ui.applyButton.click()
-    assert "Install the extension PyTorch" in widget.ui.statusLabel.text
+    widget.sections[0].ui.applyButton.click()
+    assert "Install the extension PyTorch" in widget.sections[0].ui.statusLabel.text
 
 
 # ---- the module ----------------------------------------------------------------------------------------------------
 
 
 def test_every_parameter_has_a_widget_or_is_set_by_the_panel(widget):
-    bound = {w.property("SlicerParameterName") for w in vars(widget.ui).values()} - {None}
+    bound = {w.property("SlicerParameterName") for w in vars(widget.sections[0].ui).values()} - {None}
     assert bound | {"modelId"} == set(widget._parameterNode._parameters)
 
 
@@ -345,17 +345,17 @@ def test_nothing_heavy_is_imported_when_the_module_is_loaded():
 
 def test_an_unknown_attribute_of_a_widget_is_an_error(widget):
     with pytest.raises(AttributeError, match="tooltip"):
-        widget.ui.applyButton.tooltip = "a typo of toolTip"
+        widget.sections[0].ui.applyButton.tooltip = "a typo of toolTip"
     with pytest.raises(AttributeError):
-        widget.ui.inputSelector.noneEnable = True
+        widget.sections[0].ui.inputSelector.noneEnable = True
 
 
 def test_an_exception_in_a_slot_is_caught_by_the_tests(widget, volume):
     from harness import application
 
-    widget.ui.cancelButton.clicked.connect(lambda: 1 / 0)
-    widget.ui.cancelButton.enabled = True
-    widget.ui.cancelButton.click()
+    widget.sections[0].ui.cancelButton.clicked.connect(lambda: 1 / 0)
+    widget.sections[0].ui.cancelButton.enabled = True
+    widget.sections[0].ui.cancelButton.click()
     assert [type(error) for error in application.failures] == [ZeroDivisionError]
     application.failures.clear()
 

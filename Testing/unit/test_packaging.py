@@ -13,9 +13,9 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAYERS = ["MedSegAICore", "MedSegAIMetricsLib", "MedSegAILib"]  # each may import those before it
 SLICER_MAY_BE_IMPORTED_BY = re.compile(
-    r"MedSegAI(Core/(mrml|headless)\w*\.py|Lib/logic\.py|MetricsLib/logic\.py|(Metrics)?Lib/panels/\w+\.py|(Metrics)?\.py)$"
+    r"MedSegAI(Core/(mrml|headless)\w*\.py|Lib/logic\.py|MetricsLib/logic\.py|(Core|Lib|MetricsLib)/panels/\w+\.py|(Metrics)?\.py)$"
 )
-QT_MAY_BE_IMPORTED_BY = re.compile(r"MedSegAI((Metrics)?Lib/panels/\w+\.py|(Metrics)?\.py)$")
+QT_MAY_BE_IMPORTED_BY = re.compile(r"MedSegAI((Core|Lib|MetricsLib)/panels/\w+\.py|(Metrics)?\.py)$")
 
 
 def tracked(*folders):

@@ -1,48 +1,44 @@
-"""The panel of the module MedSegAI: choose a volume and a model, run it, see the volumes of the segments."""
+"""The first section of the panel: choose a volume and a model, and run it."""
 
 from __future__ import annotations
 
 import logging
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
 from MedSegAICore.errors import Cancelled, MedSegAIError
-from MedSegAICore.text import format_volume
+from MedSegAICore.panels.section import Section
 from MedSegAILib.panels.pytorch import ensureTorch
 
 
-class SegmentationPanel:
-    """Connects the widgets of MedSegAI.ui with the logic. It computes nothing.
+class SegmentationSection(Section):
+    """Connects the widgets of Segmentation.ui with the logic. It computes nothing."""
 
-    ``ui``: the named widgets; ``logic``: a SegmentationLogic.
-    """
-
-    def __init__(self, ui, logic):
-        self.ui, self.logic = ui, logic
-        self._parameterNode = None
+    def __init__(self, path, logic):
+        super().__init__(path, logic)
+        ui = self.ui
         self._running = self._cancelled = False
         self._models = {}
-        ui.resultsTable.setHorizontalHeaderLabels([_("Segment"), _("Volume")])
-        ui.resultsTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
         ui.modelComboBox.currentIndexChanged.connect(self.onModelChosen)
         ui.applyButton.clicked.connect(self.onApplyButton)
         ui.cancelButton.clicked.connect(self.onCancelButton)
         self._setRunning(False)
 
     def setParameterNode(self, parameterNode):
-        """Show another set of choices; None while the panel is left or the scene is closed."""
-        self._parameterNode = parameterNode
+        if parameterNode is not None and parameterNode.inputVolume is None:
+            parameterNode.inputVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+        super().setParameterNode(parameterNode)
         if parameterNode is not None:
             self.fillModels()
             self.update()
 
-    def reset(self):
-        """The scene is going to be closed: stop a run, and forget its result."""
+    def closeScene(self):
         self._cancelled = True
-        self.ui.resultsTable.setRowCount(0)
         self.ui.statusLabel.text = ""
+
+    def cleanup(self):
+        self._cancelled = True
 
     def fillModels(self):
         """List the models of the library again and choose the one of the parameter node."""
@@ -52,23 +48,23 @@ class SegmentationPanel:
         combo.clear()
         for identifier, model in self._models.items():
             combo.addItem(model.title, identifier)
-        combo.setCurrentIndex(combo.findData(self._parameterNode.modelId))
+        combo.setCurrentIndex(combo.findData(self.parameterNode.modelId))
         combo.blockSignals(False)
 
-    def update(self, *_event):
+    def update(self):
         """Follow the parameter node: the model's description, and whether and why not Apply can be pressed."""
-        if self._parameterNode is None:
+        if self.parameterNode is None:
             return
         combo = self.ui.modelComboBox
-        combo.setCurrentIndex(combo.findData(self._parameterNode.modelId))
-        model = self._models.get(self._parameterNode.modelId)
+        combo.setCurrentIndex(combo.findData(self.parameterNode.modelId))
+        model = self._models.get(self.parameterNode.modelId)
         self.ui.modelLabel.text = model.card.intended_use if model and model.card else ""
         reason = self._reasonNotToApply(model)
         self.ui.applyButton.enabled = not reason and not self._running
         self.ui.applyButton.toolTip = reason or _("Run the model on the volume.")
 
     def _reasonNotToApply(self, model) -> str:
-        if self._parameterNode.inputVolume is None:
+        if self.parameterNode.inputVolume is None:
             return _("Choose the volume to segment.")
         if model is None:
             return _("Choose a model.")
@@ -76,8 +72,8 @@ class SegmentationPanel:
 
     def onModelChosen(self, *_index):
         index = self.ui.modelComboBox.currentIndex  # Qt 5 passes the text or the index, depending on the overload
-        if self._parameterNode is not None and index >= 0:
-            self._parameterNode.modelId = self.ui.modelComboBox.itemData(index)
+        if self.parameterNode is not None and index >= 0:
+            self.parameterNode.modelId = self.ui.modelComboBox.itemData(index)
 
     def onCancelButton(self):
         self._cancelled = True
@@ -86,7 +82,7 @@ class SegmentationPanel:
 
     def onApplyButton(self):
         """Run the model. Errors that a user can mend are shown in the panel; nothing is written then."""
-        if self._running or self._parameterNode is None:
+        if self._running or self.parameterNode is None:
             return
         self._setRunning(True)
         try:
@@ -104,7 +100,7 @@ class SegmentationPanel:
             self._setRunning(False)
 
     def _segment(self):
-        chosen = self._parameterNode
+        chosen = self.parameterNode
         return self.logic.segment(
             chosen.inputVolume,
             self._models[chosen.modelId],
@@ -139,14 +135,8 @@ class SegmentationPanel:
             self.update()
 
     def _showResult(self, segmentationNode):
-        segmentation, volumes = segmentationNode.GetSegmentation(), self.logic.volumesMl(segmentationNode)
-        self.ui.resultsTable.setRowCount(len(volumes))
-        for row, (identifier, volume) in enumerate(volumes.items()):
-            segment = segmentation.GetSegment(identifier)
-            name = qt.QTableWidgetItem(segment.GetName())
-            name.setData(qt.Qt.DecorationRole, qt.QColor.fromRgbF(*segment.GetColor()))
-            self.ui.resultsTable.setItem(row, 0, name)
-            self.ui.resultsTable.setItem(row, 1, qt.QTableWidgetItem(format_volume(volume)))
+        if self.parameterNode is not None:
+            self.parameterNode.resultSegmentation = segmentationNode
         warnings = self.logic.warnings(segmentationNode)
         done = _("Done: {name}. Review it before you use it.").format(name=segmentationNode.GetName())
         self.ui.statusLabel.text = "\n".join([done, *(_("Warning: {text}").format(text=text) for text in warnings)])
