@@ -8,6 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from harness import pythonqt  # first: it sets the environment that PySide6 reads
+from harness.event_loop import Watch, run_for, wait_until
+
+__all__ = ["Watch", "close_panel", "failures", "install", "load_module", "open_panel", "run_for", "wait_until"]
 
 
 class _Failures(list):
