@@ -110,7 +110,7 @@ class Watch:
         self._sampler.join()
 
     def longest_ms_without(self, *names: str) -> float:
-        """The longest gap in which none of these functions was seen; gaps below the limit count as at most the limit."""
+        """The longest gap in which none of these functions was seen; gaps within the limit are not told apart."""
         others = [gap.ms for gap in self.gaps if not any(gap.ran(name) for name in names)]
         return max(others, default=min(self.longest_ms, self.limit_ms))
 
