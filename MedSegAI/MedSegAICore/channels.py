@@ -100,7 +100,8 @@ def align_channels(
     meta = {**first.image.meta, "warnings": tuple(warnings)}
     if len(channels) > 1:
         meta["channels"] = facts
-    return Aligned(Image(np.concatenate(arrays), first.image.grid, meta), tuple(registrations))
+    array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return Aligned(Image(array, first.image.grid, meta), tuple(registrations))
 
 
 def _check_registration(kind: str, channels: Sequence[Channel]):

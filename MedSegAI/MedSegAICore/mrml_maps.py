@@ -20,8 +20,7 @@ def add_maps(segmentationNode, volumeNode, kind: str, image: Image, names: list[
     segmentationNode.RemoveNodeReferenceIDs(role)
     nodes = []
     for channel, name in zip(image.array, names, strict=True):
-        node = volume_node_from_image(Image(channel[None], image.grid), name, volumeNode)
-        _show_as_overlay(node.GetDisplayNode())
+        node = volume_node_from_image(Image(channel[None], image.grid), name, volumeNode, _show_as_overlay)
         segmentationNode.AddNodeReferenceID(role, node.GetID())
         nodes.append(node)
     return nodes

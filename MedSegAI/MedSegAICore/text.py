@@ -11,3 +11,10 @@ def format_volume(volume_ml: float) -> str:
         return "empty"
     digits = max(0, 2 - math.floor(math.log10(volume_ml)))
     return f"{volume_ml:.{digits}f} ml"
+
+
+def format_duration(seconds: float) -> str:
+    """A time about as exact as an estimate: ``20 s``, ``9 min``, ``2.5 h``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from MedSegAICore.text import format_duration
 from MedSegAILib.inference.tiling import SLICES_AT_ONCE, answer, padded_shape, tile_starts
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Estimate:
     def __str__(self) -> str:
         on_card = f", {_gigabytes(self.device_memory)} on the graphics card" if self.device_memory else ""
         tiles = "1 tile" if self.passes == 1 else f"{self.passes} tiles"
-        return f"{tiles}, about {_duration(self.seconds)}, {_gigabytes(self.memory)} of memory{on_card}"
+        return f"{tiles}, about {format_duration(self.seconds)}, {_gigabytes(self.memory)} of memory{on_card}"
 
 
 def estimate_part(
@@ -143,9 +144,3 @@ def _depth(shape: Sequence[int], tile: Sequence[int]) -> int:
 
 def _gigabytes(number: int) -> str:
     return f"{number / 2**30:.1f} GiB" if number >= 2**30 / 10 else f"{max(1, round(number / 2**20))} MiB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,13 +19,15 @@ from MedSegAILib.worker import messages
 from MedSegAILib.worker.parent import wait_until_gone
 
 TRIES_TO_DELETE = 50
-# Windows deletes no file that is mapped, so a worker whose parent is gone could not remove the volume.
-MAY_MAP = os.name != "nt"
+NICENESS = 5  # the window that waits for a result stays quick although all cores compute
 
 
 def main() -> NoReturn:
     """``sys.argv[1]``: the id of the process to serve; its direct parent may be a launcher."""
     parent = int(sys.argv[1]) if len(sys.argv) > 1 else os.getppid()
+    if hasattr(os, "nice"):  # on Windows the parent says it when it starts this process
+        with suppress(OSError):
+            os.nice(NICENESS)
     Child(Channel(), parent).serve()
 
 
@@ -116,7 +119,7 @@ class Child:
     def _import(self):
         """Import what takes seconds before the first request does; without it the process is of no use."""
         try:
-            from MedSegAILib.inference.devices import require_torch
+            from MedSegAILib.inference.devices import choose_device, describe_device, require_torch
             from MedSegAILib.inference.prediction import Predictor
             from MedSegAILib.inference.warm import WarmPredictor
 
@@ -124,6 +127,7 @@ class Child:
             keywords = inspect.signature(Predictor).parameters.values()
             self._of_predictor = {parameter.name for parameter in keywords} - {"model"}
             self._warm = WarmPredictor()
+            self._send("device", name=describe_device(choose_device("auto")))
         except Exception as error:
             self._answer_error(None, error)
             sys.stderr.flush()
@@ -142,7 +146,7 @@ class Child:
 
     def _segment(self, message: dict[str, Any]):
         """Segment the volume of the request that was loaded last; one that failed to load was answered already."""
-        from MedSegAILib.worker.exchange import pack, unpack
+        from MedSegAILib.worker.exchange import MAY_MAP, pack, unpack
 
         if self._request is None or self._request["id"] != message["id"]:
             return

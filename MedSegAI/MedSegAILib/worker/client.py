@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 SECONDS_TO_START = 60.0  # until the first message; importing torch comes after it
 SECONDS_TO_CANCEL = 0.5  # until a worker that does not answer is killed
+SECONDS_TO_DIE = 5.0  # until a killed one is waited for
+SECONDS_OF_WRITING = 0.01  # in one call of poll: a window stays quick
 SECONDS_TO_QUIT = 0.5
 SECONDS_BETWEEN_LOOKS = 0.05
 
@@ -82,13 +84,30 @@ class Worker:
             self._held.release()
             self._held.process = WorkerProcess(self._python or find_python())
 
+    @property
+    def device(self) -> str | None:
+        """What the device "auto" is in the process, for people; None until it has said so."""
+        if self._run is None:
+            self._take_idle()
+        return self._held.process.device if self._held.process is not None else None
+
+    def _take_idle(self):
+        """Read what the process said while no run did."""
+        with suppress(queue.Empty):
+            while self._held.process is not None:
+                message = self._held.process.received.get(timeout=0.001)
+                if message is None:
+                    self._held.release()
+                else:
+                    _take_news(self._held.process, message)
+
     def begin(self, image: Image, model: Model | str | Path, **options: Any) -> Run:
         """Start to segment a volume and return at once.
 
         ``model``: a Model, its path, or an id of the library. ``options``: those of Predictor and of
         Predictor.segment (device, mirroring, probabilities, strict, …), without its callbacks.
-        Raises ModelError if there is no such model; WorkerError if the worker is busy or cannot be started, or if the
-        volume cannot be handed to it.
+        The volume is handed over by the first calls of the run's ``poll``, a part with each.
+        Raises ModelError if there is no such model; WorkerError if the worker is busy or cannot be started.
         """
         model = _opened(model)
         with self._lock:
@@ -152,7 +171,9 @@ class Run:
     def __init__(self, worker: Worker, held: _Held, id: int):
         self._worker, self._held, self._id = worker, held, id
         self._process = held.process
-        self._started, self._kill_at = time.monotonic(), None
+        self._started, self._kill_at, self._killed = time.monotonic(), None, False
+        self._writing: Iterator[None] | None = None  # of the volume, until the worker has it
+        self._volume: Any = None  # as the message "segment" describes it
         self._result: Result | None = None
         self._error: MedSegAIError | None = None
 
@@ -167,6 +188,7 @@ class Run:
         The default is not 0, as Slicer's Python runs other threads, which read the messages, only while this one waits.
         """
         news: list[Progress] = []
+        self._write()
         with suppress(queue.Empty):
             while not self.done:
                 message = self._process.received.get(timeout=0 if news else self._patience(seconds))
@@ -179,7 +201,9 @@ class Run:
 
         The run ends with Cancelled, even if its result was just about to come.
         """
-        if not self.done and self._kill_at is None:
+        if self._writing is not None and not self.done:
+            self._end(Cancelled())  # the worker may be loading the model, which does no harm
+        elif not self.done and self._kill_at is None:
             self._kill_at = time.monotonic() + SECONDS_TO_CANCEL
             self._process.send("cancel", self._id)
 
@@ -203,32 +227,41 @@ class Run:
     def _send(self, image: Image, model: Model, options: dict[str, Any]):
         """The worker loads the model while the volume is written; both are done when ``segment`` arrives."""
         from MedSegAILib.models.opening import address_of
-        from MedSegAILib.worker.exchange import pack
+        from MedSegAILib.worker.exchange import plan, write
 
         try:
             folder = self._held.make_folder()
+            self._volume, files = plan(image, folder)
+            self._writing = write(files)
             self._process.send("load", self._id, model=address_of(model), options=options, folder=str(folder))
-            self._process.send("segment", self._id, image=pack(image, folder))
         except OSError as error:
-            self._end(
-                WorkerError(
-                    f"The volume cannot be handed to the worker process: {error.strerror or error} "
-                    f"({tempfile.gettempdir()}). Free some space there, or set TMPDIR to another folder."
-                )
-            )
+            self._end(_not_handed(error))
             raise self._error from error
         except BaseException:
-            self._end(Cancelled())  # the worker may have begun to load the model, which does no harm
+            self._end(Cancelled())
             raise
 
+    def _write(self):
+        """Write on for a moment; the worker is told when it is done."""
+        stop = time.monotonic() + SECONDS_OF_WRITING
+        try:
+            while self._writing is not None and time.monotonic() < stop:
+                if next(self._writing, self) is self:
+                    self._process.send("segment", self._id, image=self._volume)
+                    self._writing = self._volume = None
+        except OSError as error:
+            self._end(_not_handed(error))
+
     def _patience(self, seconds: float) -> float:
+        if self._writing is not None:
+            return 0.0
         return seconds if self._kill_at is None else max(0.0, min(seconds, self._kill_at - time.monotonic()))
 
     def _take(self, message: dict[str, Any] | None, news: list[Progress]):
         if message is None:
             self._end(Cancelled() if self._kill_at is not None else self._death(), ended=True)
-        elif message["type"] == "ready":
-            self._process.ready = True
+        elif _take_news(self._process, message):
+            pass
         elif message["type"] == "error" and message["id"] in (None, self._id):
             self._end(_error_of(message), ended=message["id"] is None)
         elif message["id"] != self._id:
@@ -239,13 +272,13 @@ class Run:
             self._receive(message["result"])
 
     def _receive(self, packed: Any):
-        from MedSegAILib.worker.exchange import unpack
+        from MedSegAILib.worker.exchange import MAY_MAP, unpack
 
         if self._kill_at is not None:
             self._end(Cancelled())
             return
         try:
-            self._result = unpack(packed, self._held.folder, mapped=False)
+            self._result = unpack(packed, self._held.folder, mapped=MAY_MAP)
         except Exception as error:
             logger.exception("The worker's result cannot be read.")
             reason = "there is not enough main memory" if isinstance(error, MemoryError) else error
@@ -258,7 +291,11 @@ class Run:
             return
         now = time.monotonic()
         if self._kill_at is not None and now >= self._kill_at:
-            self._end(Cancelled(), ended=True)
+            if self._killed:
+                self._end(Cancelled(), ended=True)
+            else:  # the end of its messages tells when it is gone: to free its memory can take a while
+                self._process.end()
+                self._killed, self._kill_at = True, now + SECONDS_TO_DIE
         elif not self._process.ready and now - self._started > SECONDS_TO_START:
             text = (
                 f"The worker process said nothing for {SECONDS_TO_START:g} seconds after it was started with "
@@ -280,7 +317,7 @@ class Run:
 
     def _end(self, error: MedSegAIError | None, ended: bool = False):
         """``ended``: the process is gone, or must go."""
-        self._error = error
+        self._error, self._writing, self._volume = error, None, None
         if ended:
             self._held.release()
         self._held.delete_folder()
@@ -327,6 +364,24 @@ def _opened(model: Model | str | Path) -> Model:
     from MedSegAILib.models.library import ModelLibrary
 
     return ModelLibrary().find(model) if isinstance(model, (str, Path)) else model
+
+
+def _take_news(process: WorkerProcess, message: dict[str, Any]) -> bool:
+    """Note what a message says about the process itself; whether it does."""
+    if message["type"] == "ready":
+        process.ready = True
+    elif message["type"] == "device":
+        process.device = message["name"]
+    else:
+        return False
+    return True
+
+
+def _not_handed(error: OSError) -> WorkerError:
+    return WorkerError(
+        f"The volume cannot be handed to the worker process: {error.strerror or error} ({tempfile.gettempdir()}). "
+        "Free some space there, or set TMPDIR to another folder."
+    )
 
 
 def _error_of(message: dict[str, Any]) -> MedSegAIError:

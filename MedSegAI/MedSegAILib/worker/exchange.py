@@ -8,6 +8,8 @@ process.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,11 @@ from MedSegAICore.image import Image, Label, LabelMap
 
 KIND = "$"  # the key that marks what JSON has no notation for
 SMALL_VALUES = 64  # a matrix is not worth a file
+PIECE_BYTES = 2**20  # written at once: about a millisecond
+# Windows deletes no file that is mapped: a process whose partner is gone could not remove the arrays.
+MAY_MAP = os.name != "nt"
+
+Files = list[tuple[Path, np.ndarray]]
 
 
 def pack(value: Any, folder: Path) -> Any:
@@ -26,22 +33,55 @@ def pack(value: Any, folder: Path) -> Any:
 
     Raises OSError if a file cannot be written; TypeError for an object that is not known here.
     """
+    packed, files = plan(value, folder)
+    for _ in write(files):
+        pass
+    return packed
+
+
+def plan(value: Any, folder: Path) -> tuple[Any, Files]:
+    """What ``pack`` returns, with nothing written yet: ``write`` takes the files. Raises TypeError as ``pack``."""
+    files: Files = []
+    return _plan(value, folder, sum(1 for _ in folder.iterdir()), files), files
+
+
+def write(files: Files) -> Iterator[None]:
+    """Write the files of ``plan``, a piece with each step, so that a window can do something else in between.
+
+    Raises OSError.
+    """
+    for path, array in files:
+        with open(path, "xb") as file:
+            for piece in _pieces(array):
+                file.write(np.ascontiguousarray(piece).data)
+                yield
+
+
+def _plan(value: Any, folder: Path, taken: int, files: Files) -> Any:
+    def inner(part: Any) -> Any:
+        return _plan(part, folder, taken, files)
+
     if value is None or isinstance(value, (bool, int, float, str)):
         return value.item() if isinstance(value, np.generic) else value  # numpy's float64 is a float
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
-        place = {"values": value.tolist()} if value.size <= SMALL_VALUES else {"file": _write_array(value, folder)}
+        place: dict[str, Any] = {"values": value.tolist()} if value.size <= SMALL_VALUES else {}
+        if not place:
+            place["file"] = f"{taken + len(files)}.raw"
+            files.append((folder / place["file"], value))
         return {KIND: "array", "dtype": _plain_type(value).str, "shape": list(value.shape), **place}
     if isinstance(value, list):
-        return [pack(part, folder) for part in value]
+        return [inner(part) for part in value]
     if isinstance(value, tuple):
-        return {KIND: "tuple", "items": [pack(part, folder) for part in value]}
+        return {KIND: "tuple", "items": [inner(part) for part in value]}
     if isinstance(value, dict):
-        return {KIND: "dict", "items": [[pack(key, folder), pack(part, folder)] for key, part in value.items()]}
+        return {KIND: "dict", "items": [[inner(key), inner(part)] for key, part in value.items()]}
     if is_dataclass(value) and type(value).__name__ in _classes():
-        content = {field.name: pack(getattr(value, field.name), folder) for field in fields(value)}
-        return {KIND: type(value).__name__, **content}
+        return {
+            KIND: type(value).__name__,
+            **{field.name: inner(getattr(value, field.name)) for field in fields(value)},
+        }
     raise TypeError(f"A {type(value).__name__} cannot be sent to another process.")
 
 
@@ -75,12 +115,13 @@ def _plain_type(array: np.ndarray) -> np.dtype:
     return array.dtype
 
 
-def _write_array(array: np.ndarray, folder: Path) -> str:
-    path = folder / f"{sum(1 for _ in folder.iterdir())}.raw"
-    with open(path, "xb") as file:
-        for part in array if array.ndim > 1 else [array]:  # a part at a time, so that no array is copied as a whole
-            file.write(np.ascontiguousarray(part).data)
-    return path.name
+def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Parts of an array that follow each other in its file."""
+    if array.ndim <= 1 or array.nbytes <= PIECE_BYTES:
+        yield array
+    else:
+        for part in array:
+            yield from _pieces(part)
 
 
 def _array(value: dict[str, Any], folder: Path, mapped: bool) -> np.ndarray:

@@ -3,8 +3,9 @@
 Every message has ``version``, ``type`` and ``id``, the number of the request that it belongs to (None for the process).
 
 To the worker: ``load`` (model, options, folder), ``segment`` (image, options), ``cancel`` and ``quit``.
-From the worker: ``ready`` (pid), ``progress`` (fraction, stage, message), ``result`` (result) and ``error`` (error: its
-class in ``MedSegAICore.errors``, message, and a traceback if nobody foresaw it).
+From the worker: ``ready`` (pid), ``device`` (name: of the one that auto takes), ``progress`` (fraction, stage,
+message), ``result`` (result) and ``error`` (error: its class in ``MedSegAICore.errors``, message, and a
+traceback if nobody foresaw it).
 """
 
 from __future__ import annotations

@@ -56,6 +56,7 @@ class WorkerProcess:
         self.executable = os.fspath(executable)
         self.received: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.ready = False  # set by who reads ``received``
+        self.device: str | None = None  # likewise: what the device "auto" is there
         self._printed: deque[str] = deque(maxlen=LAST_LINES)
         try:
             self._process = subprocess.Popen(
@@ -94,10 +95,14 @@ class WorkerProcess:
             self._process.stdin.write(line)
             self._process.stdin.flush()
 
-    def kill(self):
-        """End the process and all that it started; it does not exist any more afterwards."""
+    def end(self):
+        """Ask the system to end the process and all that it started, without waiting until it has."""
         if self._process.poll() is None:
             _kill_tree(self._process)
+
+    def kill(self):
+        """End the process and all that it started; it does not exist any more afterwards."""
+        self.end()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(SECONDS_TO_END)
         with suppress(OSError):
@@ -140,7 +145,8 @@ def environment() -> dict[str, str]:
 def _apart() -> dict[str, Any]:
     """In a group of processes of its own, which can be ended as a whole and which Ctrl-C does not reach; no window."""
     if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+        flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+        return {"creationflags": flags | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
     return {"start_new_session": True}
 
 

@@ -24,9 +24,11 @@ def child():
 
 
 def answer(process):
+    """The next message; which device is there is said whenever torch is loaded."""
     line = process.stdout.readline()
     assert line.endswith(b"}\n")
-    return json.loads(line.decode("utf-8"))
+    message = json.loads(line.decode("utf-8"))
+    return answer(process) if message["type"] == "device" else message
 
 
 def say(process, line: bytes):

@@ -11,7 +11,7 @@ from fixtures_worker import OBLIQUE
 from MedSegAICore.grid import Grid
 from MedSegAICore.image import Image, Label, LabelMap
 from MedSegAILib.inference.result import Result
-from MedSegAILib.worker.exchange import pack, unpack
+from MedSegAILib.worker.exchange import PIECE_BYTES, pack, plan, unpack, write
 
 SHAPE = (5, 6, 7)
 
@@ -96,3 +96,12 @@ def test_a_file_that_may_not_grow_is_an_error_and_not_a_crash(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert caught.value.errno == errno.EFBIG
+
+
+def test_a_file_is_written_in_pieces_that_a_window_has_time_for(tmp_path):
+    array = np.arange(3 * 40 * 128 * 128, dtype=np.float32).reshape(3, 40, 128, 128)[:, ::2]  # not one block of memory
+    packed, files = plan({"volume": array, "name": "x"}, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    steps = sum(1 for _ in write(files))
+    assert steps >= array.nbytes / PIECE_BYTES
+    np.testing.assert_array_equal(unpack(packed, tmp_path, mapped=False)["volume"], array)
