@@ -72,18 +72,21 @@ def sampleVolumes():
 
 @parameterNodeWrapper
 class MedSegAIParameterNode:
-    """The choices in the panel; they are saved with the scene."""
+    """The choices in the panel; they are saved with the scene.
+
+    The device belongs to the computer and is kept in the user's settings. Volumes of further channels are references
+    of their own (``MedSegAILib.panels.channel_rows``), as only the model says how many there are.
+    """
 
     inputVolume: vtkMRMLScalarVolumeNode
     modelId: str = "hippocampus"
     roi: vtkMRMLMarkupsROINode
     registration: Annotated[str, Choice(["none", "rigid", "affine"])] = "none"
     quality: Annotated[str, Choice(["fast", "standard", "best"])] = "standard"
-    device: Annotated[str, Choice(["auto", "cuda", "mps", "cpu"])] = "auto"
     mirroring: bool = False
     strict: bool = False
     probabilities: bool = False
-    uncertainty: bool = False
+    uncertainty: bool = True
     outputSegmentation: vtkMRMLSegmentationNode
     resultSegmentation: vtkMRMLSegmentationNode
 

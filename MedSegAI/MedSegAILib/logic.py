@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 from MedSegAICore import mrml, mrml_sequence
 from MedSegAICore.files import write_segmentation
 from MedSegAICore.mrml_maps import maps_of
-from MedSegAILib.segmentation_run import Captured, Request, SegmentationRun
+from MedSegAICore.mrml_roi import fit_roi
+from MedSegAILib.segmentation_run import Captured, Request, SegmentationRun, protocolDifferences
 
 if TYPE_CHECKING:
     from MedSegAILib.inference.estimate import Estimate
+    from MedSegAILib.models.adding import Adding
     from MedSegAILib.models.card import ModelCard
     from MedSegAILib.models.channel_matching import Assignment
     from MedSegAILib.models.model import Model
@@ -131,10 +133,61 @@ class SegmentationLogic:
             self._worker = Worker()
         return self._worker
 
+    def prepareWorker(self):
+        """Start the worker process ahead of the first run, which is then seconds earlier; returns at once.
+
+        Raises WorkerError if it cannot be started.
+        """
+        self.worker().start()
+
+    def deviceName(self) -> str | None:
+        """What "auto" is on this machine, such as ``cpu (8 threads)``; None until the worker process has said it."""
+        return self._worker.device if self._worker is not None else None
+
     def closeWorker(self):
         """End the worker process, and a run in it."""
         if self._worker is not None:
             self._worker.close()
+
+    def checkProtocol(self, volumeNodes, model, roiNode=None) -> list[str]:
+        """Sentences about what of the volumes differs from what the model card asks for, before anything runs.
+
+        It looks at geometry and modality only and returns at once. ``segment`` warns of the same, and ``strict``
+        refuses what the card speaks against.
+
+        Raises what ``segment`` raises about nodes, regions and models.
+        """
+        return protocolDifferences(volumeNodes, self._model(model), roiNode)
+
+    def checkOutput(self, outputSegmentationNode, volumeNode):
+        """Raise InputError or GeometryError if segments of the volume cannot be added to this segmentation.
+
+        None stands for a new one, which can always be made.
+        """
+        if outputSegmentationNode is not None:
+            mrml.check_target(outputSegmentationNode, volumeNode)
+
+    def fitRoi(self, roiNode, volumeNode):
+        """Place a markups ROI around a volume, turned as the volume is, and show it."""
+        fit_roi(roiNode, volumeNode)
+
+    def startAddingModel(self, source) -> Adding:
+        """Begin to copy a model's folder, file or zip to the user's models, as ``medsegai models add`` does.
+
+        In a process of its own, because its weights are loaded once. ``poll`` the result from a timer until ``done``.
+        Raises WorkerError if the process cannot be started.
+        """
+        from MedSegAILib.models.adding import Adding
+
+        return Adding(source)
+
+    def removeModel(self, model: Model):
+        """Delete one of the user's models. Raises ModelError if it is bundled or gone."""
+        self._library().remove(model.id)
+
+    def isBundled(self, model: Model) -> bool:
+        """Whether a model comes with the program and cannot be removed."""
+        return self._library().is_bundled(model)
 
     def matchChannels(self, volumeNodes, model) -> Assignment:
         """Which of these volumes is which channel of the model, by the rules of its card, to be shown and confirmed.

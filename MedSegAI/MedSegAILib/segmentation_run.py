@@ -96,6 +96,32 @@ class Request:
         return node
 
 
+def protocolDifferences(volumeNodes, model, roiNode=None) -> list[str]:
+    """Sentences about what of the nodes differs from what the model is for; no voxel is read, so it takes no time.
+
+    Raises InputError as ``Request``.
+    """
+    nodes = _inOrder(volumeNodes, model)
+    grid = mrml.grid_from_volume(nodes[0])
+    if roiNode is not None:
+        box = box_of_roi(roiNode, nodes[0])
+        grid = grid.crop([part.start for part in box], [part.stop - part.start for part in box])
+    found = []
+    if len(model.tile) == 3 and grid.shape[0] == 1:
+        found.append("The volume is a single slice, but the model is three-dimensional.")
+    twice = {node.GetName() for node in nodes if nodes.count(node) > 1}
+    found += [f"The volume {name!r} is chosen for several channels." for name in sorted(twice)]
+    if model.card is None:
+        return [*found, "This model has no model card: what it is for and how good it is is unknown."]
+    found += model.card.sentences(grid, mrml.meta_of_volume(nodes[0]).get("modality", ""))
+    rules = {rule.name: rule.modality for rule in model.card.input.channels}
+    for name, node in list(zip(model.channel_names, nodes, strict=False))[1:]:
+        modality, wanted = mrml.meta_of_volume(node).get("modality", ""), rules.get(name, ())
+        if modality and wanted and modality not in wanted:
+            found.append(f"The modality of {name} is {modality}, but it should be {' or '.join(wanted)}.")
+    return found
+
+
 def _inOrder(volumeNodes, model: Model) -> list:
     """The nodes in the order of the model's channels."""
     if not isinstance(volumeNodes, Mapping):

@@ -1,4 +1,4 @@
-"""The panel of MedSegAI, clicked through on the harness: choices, Apply, Cancel, errors, closing the scene."""
+"""The panel of MedSegAI on the harness: what can be chosen, what is said about it, PyTorch, the module."""
 
 from __future__ import annotations
 
@@ -7,214 +7,301 @@ import json
 import numpy as np
 import pytest
 
-from fixtures_scene import linear_transform, make_grid, make_volume
+import fixtures_segmentation_panel as fixtures
+from fixtures_scene import make_grid, make_volume
+from fixtures_segmentation_panel import SHAPE, apply, section
+from harness.event_loop import wait_until
 
-SHAPE = (16, 24, 20)  # two tiles of the model
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    from fixtures_models import make_model_folder
-    from MedSegAILib.models.folder import ModelFolder
-
-    folder = tmp_path_factory.mktemp("models")
-    first = make_model_folder(folder / "first", card={"id": "hippocampus", "title": "Random hippocampus"})
-    second = make_model_folder(folder / "second", card={"id": "other", "title": "Other"}, seed=3)
-    return [ModelFolder.open(first), ModelFolder.open(second)]
-
-
-@pytest.fixture
-def widget(open_panel, models, medsegai, monkeypatch):
-    monkeypatch.setattr(medsegai.MedSegAILogic, "listModels", lambda self: models)
-    return open_panel()
-
-
-@pytest.fixture
-def volume(medsegai):
-    import slicer
-
-    noise = np.random.default_rng(0).normal(size=SHAPE)
-    return make_volume(slicer, (noise + np.roll(noise, 1, 0)).astype(np.float32), make_grid(SHAPE), "case")
+models, widget, volume = fixtures.models, fixtures.widget, fixtures.volume
+CHECK_BOXES = ("mirroring", "strict", "probabilities", "uncertainty")
 
 
 def test_without_a_volume_apply_is_off_and_says_why(widget):
-    assert not widget.sections[0].ui.applyButton.enabled
-    assert widget.sections[0].ui.applyButton.toolTip == "Choose the volume to segment."
+    assert not section(widget).ui.applyButton.enabled
+    assert section(widget).ui.applyButton.toolTip == "Choose the volume to segment."
 
 
 def test_the_first_volume_is_chosen_when_the_panel_opens(volume, widget):
-    assert widget.sections[0].ui.inputSelector.currentNode() is volume
-    assert widget.sections[0].ui.applyButton.enabled
+    assert section(widget).ui.inputSelector.currentNode() is volume
+    assert section(widget).ui.applyButton.enabled
 
 
 def test_the_models_are_listed_with_what_they_are_for(widget):
-    combo = widget.sections[0].ui.modelComboBox
-    assert [combo.itemText(n) for n in range(combo.count)] == ["Random hippocampus", "Other"]
+    combo = section(widget).ui.modelComboBox
+    assert [combo.itemText(n) for n in range(combo.count)] == ["Random hippocampus", "Other", "Many tiles"]
     assert combo.currentText == "Random hippocampus"
-    assert widget.sections[0].ui.modelLabel.text == "Tests of the program. The weights are random."
+    assert section(widget).ui.modelLabel.text == "Tests of the program. The weights are random."
 
 
 def test_a_library_without_models_turns_apply_off(volume, open_panel, medsegai, monkeypatch):
     monkeypatch.setattr(medsegai.MedSegAILogic, "listModels", lambda self: [])
     widget = open_panel()
-    assert not widget.sections[0].ui.applyButton.enabled
-    assert widget.sections[0].ui.applyButton.toolTip == "Choose a model."
+    assert not section(widget).ui.applyButton.enabled
+    assert section(widget).ui.applyButton.toolTip == "Choose a model."
 
 
 def test_choices_go_to_the_parameter_node_and_come_back(volume, widget):
-    ui, parameters = widget.sections[0].ui, widget._parameterNode
+    ui, parameters = section(widget).ui, widget._parameterNode
     ui.modelComboBox.setCurrentIndex(1)
-    ui.deviceComboBox.setCurrentIndex(3)
-    ui.mirroringCheckBox.checked = True
-    assert (parameters.modelId, parameters.device, parameters.mirroring) == ("other", "cpu", True)
-    parameters.modelId = "hippocampus"
-    parameters.mirroring = False
-    assert ui.modelComboBox.currentIndex == 0
+    ui.qualityComboBox.setCurrentIndex(2)
+    for name in CHECK_BOXES:
+        box = getattr(ui, f"{name}CheckBox")
+        box.checked = not box.checked
+    assert (parameters.modelId, parameters.quality) == ("other", "best")
+    assert [getattr(parameters, name) for name in CHECK_BOXES] == [True, True, True, False]
+    parameters.modelId, parameters.quality, parameters.mirroring = "hippocampus", "fast", False
+    assert (ui.modelComboBox.currentIndex, ui.qualityComboBox.currentText) == (0, "Fast")
     assert not ui.mirroringCheckBox.checked
 
 
-def test_apply_writes_a_segmentation_and_shows_the_volumes(volume, widget):
+def test_the_device_is_the_users_and_not_the_scenes(volume, widget, open_panel):
     import slicer
 
-    widget.sections[0].ui.applyButton.click()
-    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    assert [node.GetName() for node in nodes] == ["case segmentation"]
-    table = widget.sections[1].ui.resultsTable
-    assert [table.item(row, 0).text() for row in range(table.rowCount)] == ["Front part", "Back part"]
-    front_ml = widget.logic.volumesMl(nodes[0])["front"]
-    assert table.item(0, 1).text().endswith(" ml")
-    assert float(table.item(0, 1).text()[:-3]) == pytest.approx(front_ml, 1e-2)
-    assert widget.sections[0].ui.statusLabel.text.startswith("Done: case segmentation. Review it before you use it.")
-    assert widget.sections[0].ui.applyButton.enabled
-    assert not widget.sections[0].ui.cancelButton.enabled
+    combo = section(widget).ui.deviceComboBox
+    assert combo.currentText == "Automatic"
+    combo.setCurrentIndex(combo.findData("cpu"))
+    slicer.mrmlScene.Clear(0)
+    assert combo.currentText == "Processor (CPU)"
+    assert section(open_panel()).ui.deviceComboBox.currentText == "Processor (CPU)"
 
 
-def test_a_chosen_output_gets_the_segments(volume, widget):
-    output = widget.sections[0].ui.outputSelector.addNode()
-    widget.sections[0].ui.applyButton.click()
-    assert output.GetSegmentation().GetNumberOfSegments() == 2
+def test_the_worker_tells_what_automatic_is(own_worker, volume, widget):
+    combo = section(widget).ui.deviceComboBox
+    wait_until(lambda: "(" in combo.currentText, fixtures.PATIENCE_SECONDS)
+    assert combo.currentText == f"Automatic ({widget.logic.deviceName()})"
+    assert combo.itemData(combo.currentIndex) == "auto"
 
 
-def test_warnings_are_shown(volume, widget, models, tmp_path, medsegai, monkeypatch):
+def test_every_control_has_a_tool_tip(widget):
+    import slicer
+
+    controls = ("QPushButton", "QToolButton", "QComboBox", "QCheckBox", "qMRMLNodeComboBox", "QPlainTextEdit")
+    for name, control in vars(section(widget).ui).items():
+        if control.className() in controls and not name.startswith("qt_"):
+            assert control.toolTip, name
+    assert slicer.mrmlScene is not None
+
+
+# ---- what is said before a run -------------------------------------------------------------------------------------
+
+
+def test_what_differs_from_the_models_protocol_is_said_when_the_volume_changes(volume, widget, card_model):
+    ui = section(widget).ui
+    card_model({"input": {"spacing_mm": [[0.8, 1.2]] * 3, "protocol": "T1-weighted MR, 1 mm"}})
+    assert ui.inputHintLabel.text == "T1-weighted MR, 1 mm"
+    assert ui.protocolLabel.isHidden()
+    volume.SetSpacing(1, 1, 3)
+    wait_until(lambda: not ui.protocolLabel.isHidden())
+    assert ui.protocolLabel.text.startswith("⚠ The spacing is 1 x 1 x 3 mm, but Random hippocampus is for 0.8-1.2")
+    assert ui.applyButton.enabled  # a warning
+    volume.SetSpacing(1, 1, 1)
+    wait_until(ui.protocolLabel.isHidden)
+
+
+def test_a_region_beside_the_volume_turns_apply_off_until_it_is_moved_back(volume, widget):
+    ui = section(widget).ui
+    region = ui.roiSelector.addNode()
+    assert ui.applyButton.enabled
+    region.SetCenter(500, 0, 0)
+    wait_until(lambda: not ui.applyButton.enabled)
+    assert "holds no voxel of the volume 'case'. Move it onto the volume." in ui.protocolLabel.text
+    assert ui.applyButton.toolTip in ui.protocolLabel.text
+    region.SetCenter(10, 12, 8)
+    wait_until(lambda: ui.applyButton.enabled)
+
+
+def test_what_will_be_added_to_an_output_is_said(volume, widget):
+    from fixtures_metrics_panel import segmentation
+
+    ui = section(widget).ui
+    assert ui.outputHintLabel.isHidden()
+    array = np.zeros(SHAPE, np.uint8)
+    array[2, 2, 2], array[3, 3, 3], array[4, 4, 4] = 1, 2, 3
+    ui.outputSelector.setCurrentNode(segmentation(volume, array, "mine", ("a", "b", "c")))
+    assert ui.outputHintLabel.text == "2 segments will be added to the 3 that are there. None of these is changed."
+
+
+def test_a_scenes_model_that_is_not_there_is_named(volume, widget):
+    widget._parameterNode.modelId = "liver"
+    ui = section(widget).ui
+    assert not ui.applyButton.enabled
+    assert ui.applyButton.toolTip.startswith("The model liver of this scene is not in your library")
+    assert "liver" in ui.protocolLabel.text
+
+
+@pytest.fixture
+def card_model(widget, tmp_path, medsegai, monkeypatch):
+    """A function that puts another card on the only model of the library."""
     from fixtures_models import make_model_folder
     from MedSegAILib.models.folder import ModelFolder
 
-    thick = make_model_folder(tmp_path / "thick", card={"input": {"spacing_mm": [[3, 4]] * 3}, "id": "hippocampus"})
-    monkeypatch.setattr(medsegai.MedSegAILogic, "listModels", lambda self: [ModelFolder.open(thick)])
-    widget.sections[0].fillModels()
-    widget.sections[0].ui.applyButton.click()
-    assert "Warning: The spacing is 1 x 1 x 1 mm" in widget.sections[0].ui.statusLabel.text
+    def put(card, **options):
+        content = {"id": "hippocampus", "title": "Random hippocampus", **card}
+        model = ModelFolder.open(make_model_folder(tmp_path / str(options) / "model", card=content, **options))
+        monkeypatch.setattr(medsegai.MedSegAILogic, "listModels", lambda self: [model])
+        section(widget)._models.list()
+
+    return put
 
 
-def test_an_error_is_shown_in_the_panel_and_nothing_is_written(widget, medsegai):
+# ---- several volumes -----------------------------------------------------------------------------------------------
+
+CHANNELS = {"input": {"channels": [
+    {"name": "MR0", "modality": ["MR"], "series_descriptions": ["t1"]},
+    {"name": "MR1", "modality": ["MR"], "series_descriptions": ["t2", "flair"]},
+]}}  # fmt: skip
+
+
+def test_each_channel_has_a_row_and_apply_waits_for_all(volume, widget, card_model):
     import slicer
 
-    widget._parameterNode.inputVolume = make_volume(slicer, np.zeros(SHAPE), make_grid(SHAPE), "black")
-    widget.sections[0].ui.applyButton.click()
-    assert "the volume is empty" in widget.sections[0].ui.statusLabel.text
-    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
-    assert widget.sections[0].ui.applyButton.enabled
+    ui = section(widget).ui
+    assert ui.matchButton.isHidden()
+    card_model(CHANNELS, channels=2)
+    assert not ui.matchButton.isHidden()
+    assert not ui.registrationComboBox.isHidden()
+    assert ui.inputLabel.text == "MR0:"
+    ((_label, selector, hint),) = section(widget)._channels._rows
+    assert hint.text == "MR"
+    assert ui.applyButton.toolTip == "Choose the volume for MR1."
+    second = make_volume(slicer, np.random.default_rng(2).normal(size=SHAPE), make_grid(SHAPE), "second")
+    selector.setCurrentNode(volume)
+    assert "The volume 'case' is chosen for several channels." in ui.protocolLabel.text
+    selector.setCurrentNode(second)
+    assert ui.applyButton.enabled
+    apply(widget)
+    channels = widget.logic.provenance(widget._parameterNode.resultSegmentation)["channels"]
+    assert [channel["channel"] for channel in channels] == ["MR0", "MR1"]
+    slicer.mrmlScene.RemoveNode(second)
+    section(widget).update()
+    assert ui.applyButton.toolTip == "Choose the volume for MR1."
+    card_model({})
+    assert ui.inputLabel.text == "Volume:"
+    assert selector.isHidden()
+    assert ui.matchButton.isHidden()
 
 
-def test_a_filled_output_under_another_transform_is_explained(volume, widget):
+def test_match_suggests_what_is_clear_and_says_what_is_not(medsegai, widget, card_model):
     import slicer
 
-    output = widget.sections[0].ui.outputSelector.addNode()
-    widget.sections[0].ui.applyButton.click()
-    volume.SetAndObserveTransformNodeID(linear_transform(slicer, np.diag([2.0, 1, 1, 1])).GetID())
-    widget.sections[0].ui.applyButton.click()
-    assert "already holds segments" in widget.sections[0].ui.statusLabel.text
-    assert output.GetSegmentation().GetNumberOfSegments() == 2
+    for name in ("study T2", "study T1", "study FLAIR"):
+        make_volume(slicer, np.random.default_rng(2).normal(size=SHAPE), make_grid(SHAPE), name)
+    card_model(CHANNELS, channels=2)
+    ui = section(widget).ui
+    ui.matchButton.click()
+    ((_label, selector, hint),) = section(widget)._channels._rows
+    assert ui.inputSelector.currentNode().GetName() == "study T1"
+    assert ui.inputHintLabel.text.startswith("✓ only it fits")
+    assert selector.currentNode() is None
+    assert hint.text == "? 2 volumes fit: study T2, study FLAIR"
+    slicer.mrmlScene.RemoveNode(slicer.util.getNode("study FLAIR"))
+    ui.matchButton.click()
+    assert selector.currentNode().GetName() == "study T2"
+    assert ui.applyButton.enabled
 
 
-def _during_the_run(widget, action):
-    """Do something while tiles are computed, as a click or a timer in processEvents would."""
-    progress = widget.sections[0]._onProgress
-    calls = []
-
-    def interfered(fraction, message):
-        progress(fraction, message)
-        if not calls:
-            calls.append(fraction)
-            action()
-
-    widget.sections[0]._onProgress = interfered
-    widget.sections[0].ui.applyButton.click()
-    assert calls
+# ---- models --------------------------------------------------------------------------------------------------------
 
 
-def test_cancel_stops_the_run_and_writes_nothing(volume, widget):
-    import slicer
+def test_the_card_is_a_window_that_does_not_block(widget):
+    import qt
 
-    _during_the_run(widget, lambda: widget.sections[0].ui.cancelButton.click())
-    assert widget.sections[0].ui.statusLabel.text == "Cancelled: nothing was written."
-    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
-    assert widget.sections[0].ui.applyButton.enabled
-    assert not widget.sections[0].ui.cancelButton.enabled
-
-
-def test_while_it_runs_only_cancel_can_be_pressed(volume, widget):
-    states = []
-    names = ("inputsCollapsibleButton", "outputsCollapsibleButton", "advancedCollapsibleButton", "applyButton")
-
-    def look():
-        states.extend(getattr(widget.sections[0].ui, name).enabled for name in names)
-        states.append(widget.sections[0].ui.cancelButton.enabled)
-        widget.sections[0].onApplyButton()  # a second click that was already waiting must not start a second run
-
-    _during_the_run(widget, look)
-    assert states == [False, False, False, False, True]
+    section(widget).ui.cardToolButton.click()
+    dialog = section(widget)._models._dialog
+    assert dialog.visible
+    assert not dialog.modal
+    text = dialog.findChildren(qt.QTextBrowser)[0].toPlainText()
+    assert "Tests of the program. The weights are random." in text
+    assert "Knows nothing." in text
 
 
-def test_closing_the_scene_during_the_run_is_survived(volume, widget):
-    import slicer
+def test_a_models_folder_is_added_and_removed(volume, open_panel, medsegai, tmp_path, monkeypatch):
+    import qt
 
-    _during_the_run(widget, lambda: slicer.mrmlScene.Clear(0))
-    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
-    assert not widget.sections[0].ui.applyButton.enabled  # no volume any more
+    from fixtures_models import make_model_folder
+
+    monkeypatch.setenv("MEDSEGAI_MODELS", str(tmp_path / "user"))
+    new = make_model_folder(tmp_path / "new", card={"id": "new", "title": "New model"})
+    widget = open_panel()
+    ui, controls = section(widget).ui, section(widget)._models
+    bundled = ui.modelComboBox.count
+    answers = [str(tmp_path / "nothing"), str(new)]
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: answers.pop(0))
+    controls._actions["folder"].trigger()
+    wait_until(lambda: "was not added" in ui.statusLabel.text, fixtures.PATIENCE_SECONDS)
+    controls._actions["folder"].trigger()
+    assert ui.statusLabel.text == "Adding new: its weights are checked…"
+    wait_until(lambda: ui.modelComboBox.count > bundled, fixtures.PATIENCE_SECONDS)
+    assert ui.statusLabel.text == "Added the model New model."
+    assert widget._parameterNode.modelId == "new"
+    assert ui.applyButton.enabled
+    monkeypatch.setattr(qt.QMessageBox, "question", lambda *_: qt.QMessageBox.Yes)
+    controls._updateMenu()
+    assert controls._actions["remove"].enabled
+    controls._actions["remove"].trigger()
+    assert ui.modelComboBox.count == bundled
+    assert not (tmp_path / "user" / "new").exists()
+    assert not ui.applyButton.enabled
 
 
-def test_leaving_the_panel_during_the_run_lets_it_finish(volume, widget):
-    import slicer
+def test_a_bundled_model_cannot_be_removed(open_panel, medsegai):
+    widget = open_panel()
+    controls = section(widget)._models
+    controls._updateMenu()
+    assert not controls._actions["remove"].enabled
 
-    _during_the_run(widget, widget.exit)
-    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
-    widget.enter()
-    assert widget.sections[0].ui.applyButton.enabled
+
+# ---- the scene -----------------------------------------------------------------------------------------------------
 
 
 def test_closing_the_scene_resets_the_choices(volume, widget):
     import slicer
 
-    widget.sections[0].ui.applyButton.click()
+    apply(widget)
     widget._parameterNode.mirroring = True
     slicer.mrmlScene.Clear(0)
-    assert widget.sections[0].ui.inputSelector.currentNode() is None
-    assert not widget.sections[0].ui.mirroringCheckBox.checked
-    assert widget.sections[1].ui.resultsTable.rowCount == 0
+    ui = section(widget).ui
+    assert ui.inputSelector.currentNode() is None
+    assert not ui.mirroringCheckBox.checked
+    assert ui.statusLabel.text == ""
+    assert ui.logTextEdit.plainText == ""
 
 
-def test_choices_are_saved_with_the_scene(volume, widget, tmp_path):
+def test_every_choice_is_saved_with_the_scene(volume, widget, tmp_path, card_model):
     import slicer
 
-    widget._parameterNode.device = "cpu"
+    card_model(CHANNELS, channels=2)
+    ui = section(widget).ui
+    second = make_volume(slicer, np.random.default_rng(2).normal(size=SHAPE), make_grid(SHAPE), "second")
+    section(widget)._channels._rows[0][1].setCurrentNode(second)
+    ui.roiSelector.addNode().SetName("here")
+    ui.outputSelector.addNode().SetName("mine")
+    ui.qualityComboBox.setCurrentIndex(0)
+    ui.registrationComboBox.setCurrentIndex(1)
+    for name in CHECK_BOXES:
+        box = getattr(ui, f"{name}CheckBox")
+        box.checked = not box.checked
     slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     slicer.mrmlScene.Clear(0)
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     widget.initializeParameterNode()
-    assert widget._parameterNode.device == "cpu"
-    assert widget._parameterNode.inputVolume.GetName() == "case"
+    parameters = widget._parameterNode
+    assert (parameters.modelId, parameters.quality, parameters.registration) == ("hippocampus", "fast", "rigid")
+    assert [getattr(parameters, name) for name in CHECK_BOXES] == [True, True, True, False]
+    nodes = [ui.inputSelector.currentNode(), section(widget)._channels._rows[0][1].currentNode()]
+    nodes += [ui.roiSelector.currentNode(), ui.outputSelector.currentNode()]
+    assert [node.GetName() for node in nodes] == ["case", "second", "here", "mine"]
+    assert ui.applyButton.enabled
 
 
 def test_reloading_leaves_no_observer_behind(volume, open_panel, widget):
-    import slicer
-
-    before = slicer.mrmlScene.HasObserver(slicer.mrmlScene.StartCloseEvent)
+    before = section(widget).Observations
     assert before
     widget.cleanup()
     assert widget.Observations == []
+    assert section(widget).Observations == []
     widget.setup()  # what Reload does with a new object; the old one's cleanup must not disturb it
-    assert widget.sections[0].ui.applyButton.enabled
+    assert section(widget).ui.applyButton.enabled
 
 
 # ---- PyTorch -------------------------------------------------------------------------------------------------------
@@ -248,39 +335,61 @@ def test_torch_that_is_there_is_not_asked_for(medsegai):
 
 @pytest.mark.parametrize(("result", "message"), [(None, "PyTorch was not installed"), ("torch", "")])
 def test_missing_torch_is_installed_through_its_extension_after_one_question(
-    medsegai, volume, widget, monkeypatch, result, message
+    volume, widget, monkeypatch, no_torch, result, message
 ):
     import sys
 
     extension = _PyTorchUtils(result)
-    monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", extension)
-    monkeypatch.setattr(widget.logic, "segment", lambda *_, **__: pytest.fail("the model ran"), raising=False)
-    if result is None:
-        widget.sections[0].ui.applyButton.click()
-        assert message in widget.sections[0].ui.statusLabel.text
-    else:
-        from MedSegAILib.panels.pytorch import ensureTorch
-
-        ensureTorch()
+    section(widget).ui.applyButton.click()
     assert extension.questions == 1
+    if message:
+        assert message in section(widget).ui.statusLabel.text
+        assert not section(widget)._run.running
+    else:
+        fixtures.wait_until_done(widget)
+        assert section(widget).ui.statusLabel.text.startswith("Done")
 
 
-def test_without_the_pytorch_extension_the_panel_says_what_to_install(medsegai, volume, widget, monkeypatch):
+def test_without_the_pytorch_extension_the_panel_says_what_to_install(volume, widget, monkeypatch, no_torch):
     import sys
 
-    monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
-    widget.sections[0].ui.applyButton.click()
-    assert "Install the extension PyTorch" in widget.sections[0].ui.statusLabel.text
+    section(widget).ui.applyButton.click()
+    assert "Install the extension PyTorch" in section(widget).ui.statusLabel.text
+    assert section(widget).ui.applyButton.enabled
+
+
+def test_without_a_connection_one_sentence_says_so(volume, widget, monkeypatch, no_torch):
+    import sys
+
+    extension = _PyTorchUtils(None)
+    monkeypatch.setattr(extension, "installTorch", lambda **_: (_ for _ in ()).throw(OSError("no route to host")))
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", extension)
+    section(widget).ui.applyButton.click()
+    expected = "PyTorch could not be installed: no route to host. Check that this computer is connected to the internet"
+    assert section(widget).ui.statusLabel.text.startswith(expected)
+
+
+@pytest.fixture
+def no_torch(monkeypatch):
+    """PyTorch is not installed, as far as the window's process can see."""
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "torch" else find(name, *rest))
 
 
 # ---- the module ----------------------------------------------------------------------------------------------------
 
 
+SET_BY_THE_PANEL = {"modelId", "quality", "registration", "resultSegmentation"}  # tested one by one
+
+
 def test_every_parameter_has_a_widget_or_is_set_by_the_panel(widget):
-    bound = {w.property("SlicerParameterName") for w in vars(widget.sections[0].ui).values()} - {None}
-    assert bound | {"modelId"} == set(widget._parameterNode._parameters)
+    widgets = [w for one in widget.sections for w in vars(one.ui).values()]
+    bound = {w.property("SlicerParameterName") for w in widgets} - {None}
+    assert set(widget._parameterNode._parameters) <= bound | SET_BY_THE_PANEL
 
 
 def test_the_icon_is_an_image(medsegai):
@@ -345,17 +454,17 @@ def test_nothing_heavy_is_imported_when_the_module_is_loaded():
 
 def test_an_unknown_attribute_of_a_widget_is_an_error(widget):
     with pytest.raises(AttributeError, match="tooltip"):
-        widget.sections[0].ui.applyButton.tooltip = "a typo of toolTip"
+        section(widget).ui.applyButton.tooltip = "a typo of toolTip"
     with pytest.raises(AttributeError):
-        widget.sections[0].ui.inputSelector.noneEnable = True
+        section(widget).ui.inputSelector.noneEnable = True
 
 
 def test_an_exception_in_a_slot_is_caught_by_the_tests(widget, volume):
     from harness import application
 
-    widget.sections[0].ui.cancelButton.clicked.connect(lambda: 1 / 0)
-    widget.sections[0].ui.cancelButton.enabled = True
-    widget.sections[0].ui.cancelButton.click()
+    section(widget).ui.cancelButton.clicked.connect(lambda: 1 / 0)
+    section(widget).ui.cancelButton.enabled = True
+    section(widget).ui.cancelButton.click()
     assert [type(error) for error in application.failures] == [ZeroDivisionError]
     application.failures.clear()
 

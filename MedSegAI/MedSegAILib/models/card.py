@@ -124,7 +124,11 @@ class ModelCard:
 
     def check(self, image: Image) -> list[str]:
         """Sentences that name what of the image differs from what the model was made for; empty if nothing does."""
-        differences = self.differences(image.grid, str(image.meta.get("modality") or ""))
+        return self.sentences(image.grid, str(image.meta.get("modality") or ""))
+
+    def sentences(self, grid: Grid, modality: str = "") -> list[str]:
+        """``differences`` for people."""
+        differences = self.differences(grid, modality)
         return [f"The {d.what} is {d.found}, but {self.title} is for {d.expected}." for d in differences]
 
     def differences(self, grid: Grid, modality: str = "") -> list[Difference]:

@@ -62,7 +62,7 @@ class WorkerProcess:
             self._process = subprocess.Popen(
                 [self.executable, "-m", MODULE, str(os.getpid())],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                env=environment(), cwd=SOURCE, **_apart(),
+                env=environment(), cwd=SOURCE, **apart(),
             )  # fmt: skip
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
@@ -98,7 +98,7 @@ class WorkerProcess:
     def end(self):
         """Ask the system to end the process and all that it started, without waiting until it has."""
         if self._process.poll() is None:
-            _kill_tree(self._process)
+            kill_tree(self._process)
 
     def kill(self):
         """End the process and all that it started; it does not exist any more afterwards."""
@@ -142,7 +142,7 @@ def environment() -> dict[str, str]:
     }
 
 
-def _apart() -> dict[str, Any]:
+def apart() -> dict[str, Any]:
     """In a group of processes of its own, which can be ended as a whole and which Ctrl-C does not reach; no window."""
     if sys.platform == "win32":
         flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
@@ -150,7 +150,7 @@ def _apart() -> dict[str, Any]:
     return {"start_new_session": True}
 
 
-def _kill_tree(process: subprocess.Popen):
+def kill_tree(process: subprocess.Popen):
     """PythonSlicer is a launcher: to end it alone would leave the interpreter running."""
     if sys.platform == "win32":
         with suppress(OSError):
