@@ -28,11 +28,21 @@ class qMRMLWidget(Strict, QtWidgets.QWidget):
         return self._scene
 
 
-class qSlicerWidget(qMRMLWidget):
+class qSlicerWidget(Strict, QtWidgets.QWidget):
     """What Slicer makes as the parent of a module's panel."""
 
     _is_cpp = True
+    mrmlSceneChanged = Signal(object)
     isEntered = False
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._scene = None
+
+    def setMRMLScene(self, scene):
+        if scene is not self._scene:
+            self._scene = scene
+            self.mrmlSceneChanged.emit(scene)
 
 
 class qMRMLSliderWidget(ctkSliderWidget):

@@ -11,6 +11,7 @@ from harness.pythonqt import Strict
 from harness.widget_parts import Observers, declared, with_setters
 
 ID_ROLE = QtCore.Qt.UserRole + 1
+VISIBILITY, COLOR, OPACITY, NAME, STATUS, LAYER = range(6)  # columns of the segments
 
 
 @with_setters(
@@ -22,7 +23,6 @@ class qMRMLSegmentsTableView(qMRMLWidget):
     """Segments with visibility, color, opacity and name. A click on the eye shows or hides, a double click renames."""
 
     _is_cpp = True
-    VISIBILITY, COLOR, OPACITY, NAME, STATUS, LAYER = range(6)
     selectionChanged = Signal(object, object)
     segmentAboutToBeModified = Signal(str)
 
@@ -39,7 +39,7 @@ class qMRMLSegmentsTableView(qMRMLWidget):
         self._model = QtGui.QStandardItemModel(0, 6, self)
         self._model.setHorizontalHeaderLabels(["", "", "Opacity", "Name", "", "Layer"])
         self._table.setModel(self._model)
-        self._table.arrange()
+        self._table._arrange()
         layout.addWidget(self._table)
         self._table.clicked.connect(self._clicked)
         self._model.itemChanged.connect(self._edited)
@@ -97,7 +97,7 @@ class qMRMLSegmentsTableView(qMRMLWidget):
         return ids.index(segmentID) if segmentID in ids else -1
 
     def segmentIDForRow(self, row: int) -> str:
-        item = self._model.item(row, self.NAME)
+        item = self._model.item(row, NAME)
         return item.data(ID_ROLE) if item is not None else ""
 
     def toggleSelectedSegmentsVisibility(self):
@@ -157,19 +157,19 @@ class qMRMLSegmentsTableView(qMRMLWidget):
         for item in items:
             item.setEditable(False)
         visible = display is None or display.GetSegmentVisibility(segment_id)
-        items[self.VISIBILITY].setIcon(_eye(bool(visible), self.palette.color(QtGui.QPalette.WindowText)))
+        items[VISIBILITY].setIcon(_eye(bool(visible), self.palette.color(QtGui.QPalette.WindowText)))
         color = display.GetSegmentColor(segment_id) if display else segment.GetColor()
-        items[self.COLOR].setIcon(_swatch(QtGui.QColor.fromRgbF(*color)))
-        items[self.COLOR].setToolTip(segment.GetName())
-        items[self.OPACITY].setText(f"{display.GetSegmentOpacity3D(segment_id) if display else 1:.2f}")
-        items[self.NAME].setText(segment.GetName())
-        items[self.NAME].setData(segment_id, ID_ROLE)
-        items[self.NAME].setEditable(not self.readOnly)
-        items[self.LAYER].setText(str(self._node.GetSegmentation().GetLayerIndex(segment_id)))
+        items[COLOR].setIcon(_swatch(QtGui.QColor.fromRgbF(*color)))
+        items[COLOR].setToolTip(segment.GetName())
+        items[OPACITY].setText(f"{display.GetSegmentOpacity3D(segment_id) if display else 1:.2f}")
+        items[NAME].setText(segment.GetName())
+        items[NAME].setData(segment_id, ID_ROLE)
+        items[NAME].setEditable(not self.readOnly)
+        items[LAYER].setText(str(self._node.GetSegmentation().GetLayerIndex(segment_id)))
         return items
 
     def _clicked(self, index):
-        if index.column() == self.VISIBILITY:
+        if index.column() == VISIBILITY:
             self._toggle(self.segmentIDForRow(index.row()))
 
     def _toggle(self, segment_id: str):
@@ -177,7 +177,7 @@ class qMRMLSegmentsTableView(qMRMLWidget):
         display.SetSegmentVisibility(segment_id, not display.GetSegmentVisibility(segment_id))
 
     def _edited(self, item):
-        if self._filling or item.column() != self.NAME:
+        if self._filling or item.column() != NAME:
             return
         segment_id = item.data(ID_ROLE)
         self.segmentAboutToBeModified.emit(segment_id)
@@ -194,9 +194,9 @@ class qMRMLSegmentsTableView(qMRMLWidget):
         if self.__dict__.get("_model") is None:
             return
         shown = {
-            self.VISIBILITY: self.visibilityColumnVisible, self.COLOR: self.colorColumnVisible,
-            self.OPACITY: self.opacityColumnVisible, self.STATUS: self.statusColumnVisible,
-            self.LAYER: self.layerColumnVisible,
+            VISIBILITY: self.visibilityColumnVisible, COLOR: self.colorColumnVisible,
+            OPACITY: self.opacityColumnVisible, STATUS: self.statusColumnVisible,
+            LAYER: self.layerColumnVisible,
         }  # fmt: skip
         for column, visible in shown.items():
             self._table.setColumnHidden(column, not visible)
@@ -221,14 +221,14 @@ class qMRMLSegmentsTableView(qMRMLWidget):
 class _SegmentsTable(QtWidgets.QTableView):
     """The table inside, laid out as Slicer's: narrow columns, and the name over the rest."""
 
-    def arrange(self):
+    def _arrange(self):
         self.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectRows)
         self.verticalHeader().setVisible(False)
         self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 10)
         header = self.horizontalHeader()
         header.setMinimumSectionSize(28)
         header.setSectionResizeMode(QtWidgets.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(qMRMLSegmentsTableView.NAME, QtWidgets.QHeaderView.Stretch)
+        header.setSectionResizeMode(NAME, QtWidgets.QHeaderView.Stretch)
 
 
 @with_setters("transposed", "firstRowLocked", "firstColumnLocked")
