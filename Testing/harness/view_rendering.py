@@ -20,6 +20,16 @@ THREE_D_MANAGERS = (
 )  # fmt: skip
 
 
+_registered = []  # factory and name of the displayable managers that were registered here
+
+
+def release_managers():
+    """Let the factories, which belong to the process, be as they were before views were drawn."""
+    for factory, name in _registered:
+        factory.UnRegisterDisplayableManager(name)
+    _registered.clear()
+
+
 class _Rendering:
     """A render window that nobody sees, with the displayable managers of one view node."""
 
@@ -31,6 +41,7 @@ class _Rendering:
         for name in managers:
             if not factory.IsDisplayableManagerRegistered(name):
                 factory.RegisterDisplayableManager(name)
+                _registered.append((factory, name))
         self._group = slicer.vtkMRMLDisplayableManagerGroup()
         self._group.SetRenderer(self._renderer)
         self._group.Initialize(factory, self._renderer)

@@ -15,7 +15,7 @@ from PySide6.QtCore import Property, Signal
 
 from harness.mrml_widgets import qMRMLWidget
 from harness.pythonqt import Strict
-from harness.view_rendering import SliceRendering, ThreeDRendering
+from harness.view_rendering import SliceRendering, ThreeDRendering, release_managers
 from harness.widget_parts import Observers
 
 VIEW_SIZE = (400, 300)  # pixels; fields of view are fitted to it
@@ -408,7 +408,7 @@ class qSlicerLayoutManager(Strict, QtCore.QObject):
                 slicer.mrmlScene.RemoveNode(node)
         for widget in (*self._slices.values(), *self._three_d):
             widget._view._close()
-        self._viewport.deleteLater()
+        release_managers()
 
     layout = Property(int, lambda self: self._layout_logic.GetLayoutNode().GetViewArrangement(), setLayout)
     threeDViewCount = Property(int, lambda self: len(self._three_d))
@@ -431,6 +431,7 @@ def open_views():
     ...     layout_manager.sliceWidget("Red").sliceLogic().GetSliceOffset()
     """
     manager, window = qSlicerLayoutManager(), qSlicerMainWindow()
+    window.setCentralWidget(manager._viewport)
     slicer.app.layoutManager = lambda: manager
     slicer.app.mainWindow = lambda: window
     try:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -91,3 +95,101 @@ def test_another_layout_is_chosen(layout):
     layout.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
     assert layout.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
     assert seen == [slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView]
+
+
+def drawn(widget) -> np.ndarray:
+    """The colors (height, width, 3) that a widget shows."""
+    from PySide6 import QtGui
+
+    image = widget.grab().toImage().convertToFormat(QtGui.QImage.Format_RGB888)
+    rows = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
+    return rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3)
+
+
+@pytest.fixture
+def shown(layout):
+    """The four views on a window of 800 x 600 pixels."""
+    import slicer
+
+    from harness.picture import lay_out
+
+    window = slicer.util.mainWindow()
+    lay_out(window, 800)
+    window.resize(800, 600)
+    return layout
+
+
+@pytest.fixture
+def half_bright(medsegai):
+    """A volume whose patient-left half is black and whose right half is white, shown as it is."""
+    import slicer
+
+    array = np.zeros(SHAPE, np.float32)
+    array[:, :, SHAPE[2] // 2 :] = 100  # the grid's I axis points to R
+    node = make_volume(slicer, array, make_grid(SHAPE), "halves")
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetAutoWindowLevel(False)
+    node.GetDisplayNode().SetWindowLevelMinMax(0, 100)
+    return node
+
+
+def test_the_right_of_the_patient_is_drawn_at_the_left(shown, half_bright):
+    import slicer
+
+    slicer.util.setSliceViewerLayers(background=half_bright, fit=True)
+    picture = drawn(shown.sliceWidget("Red").sliceView())
+    height, width, _ = picture.shape
+    assert picture[height // 2, width // 2 - 40].tolist() == [255, 255, 255]
+    assert picture[height // 2, width // 2 + 40].tolist() == [0, 0, 0]
+
+
+def test_segments_are_drawn_in_slices_and_in_3d(shown, half_bright):
+    import slicer
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(half_bright)
+    node.GetSegmentation().AddEmptySegment("red", "red", (1.0, 0.0, 0.0))
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[4:12, 6:18, 5:15] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, "red", half_bright)
+    node.CreateClosedSurfaceRepresentation()
+    node.GetDisplayNode().SetOpacity2DFill(1.0)
+    slicer.util.setSliceViewerLayers(background=half_bright, fit=True)
+    shown.threeDWidget(0).threeDView().resetCamera()
+    for view in (shown.sliceWidget("Red").sliceView(), shown.threeDWidget(0).threeDView()):
+        red, green, blue = drawn(view).astype(int).transpose(2, 0, 1)
+        assert ((red > 120) & (green < 60) & (blue < 60)).mean() > 0.05
+
+
+def test_the_overview_of_a_result_is_drawn_while_views_are_open(shown, half_bright, tmp_path):
+    """Both use the displayable managers of the process."""
+    import slicer
+
+    from MedSegAICore.headless_views import save_overview_png
+
+    test_segments_are_drawn_in_slices_and_in_3d(shown, half_bright)
+    (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    save_overview_png(tmp_path / "overview.png", half_bright, node)
+    assert (tmp_path / "overview.png").stat().st_size > 10000
+    assert drawn(shown.sliceWidget("Red").sliceView()).max() == 255
+
+
+def test_the_module_harness_writes_a_picture_of_a_panel_beside_the_views(tmp_path):
+    """In a process of its own, as it is used; the script drives the panel before the picture."""
+    from PySide6 import QtGui
+
+    root = Path(__file__).resolve().parents[2]
+    data = root / "MedSegAI" / "Resources" / "SampleData"
+    script = tmp_path / "script.py"
+    script.write_text(
+        "wait(lambda: slicer.util.getNodesByClass('vtkMRMLScalarVolumeNode'))\n"
+        "print('sections', len(widget.sections))\n"
+    )
+    command = [sys.executable, "-m", "harness", "MedSegAI", "--volume", data / "hippocampus_303.nii.gz"]
+    command += ["--script", script, "--screenshot", tmp_path / "out.png", "--width", "400"]
+    done = subprocess.run(command, cwd=root / "Testing", capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "sections" in done.stdout
+    image = QtGui.QImage(str(tmp_path / "out.png"))
+    assert (image.width(), image.height()) == (1280, 800)
