@@ -87,7 +87,8 @@ def _window(panel, options):
     area.setWidgetResizable(True)
     area.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarAlwaysOff)
     area.setFrameShape(QtWidgets.QFrame.NoFrame)
-    area.setWidget(panel)
+    if not options.panel_only:
+        area.setWidget(panel)
     title = QtWidgets.QLabel(f"Module:  {options.module}")
     title.setMargin(6)
     side = QtWidgets.QWidget()
@@ -152,7 +153,6 @@ def _write(window, panel, options) -> int:
     from harness import application, picture
 
     if options.panel_only:
-        panel.setParent(None)
         complaints = picture.save(panel, options.screenshot, options.width)
     else:
         _settle()

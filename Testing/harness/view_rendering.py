@@ -106,6 +106,9 @@ class ThreeDRendering(_Rendering):
         self._node.SetAxisLabelsVisible(letters)
         return bounds if vtk.vtkMath.AreBoundsInitialized(bounds) else None
 
+    def camera_node(self):
+        return self._group.GetDisplayableManagerByClassName("vtkMRMLCameraDisplayableManager").GetCameraNode()
+
     def reset_focal_point(self):
         bounds = self._bounds()
         if bounds:

@@ -199,7 +199,8 @@ class qMRMLThreeDView(_View):
         return self._view_widget.mrmlViewNode()
 
     def cameraNode(self):
-        return slicer.modules.cameras.logic().GetViewActiveCameraNode(self.mrmlViewNode())
+        """None until the view is drawn."""
+        return self._rendering.camera_node() if self._rendering is not None else None
 
     def resetFocalPoint(self):
         self._move_camera("reset_focal_point")
@@ -399,16 +400,17 @@ class qSlicerLayoutManager(Strict, QtCore.QObject):
             logic = widget.sliceLogic()
             nodes += [logic.GetSliceModelNode(), logic.GetSliceModelDisplayNode(), logic.GetSliceModelTransformNode()]
             nodes += [logic.GetSliceCompositeNode(), logic.GetSliceNode()]
+        nodes += [widget.threeDView().cameraNode() for widget in self._three_d]
         nodes += [widget.mrmlViewNode() for widget in self._three_d] + [self._layout_logic.GetLayoutNode()]
+        for widget in (*self._slices.values(), *self._three_d):
+            widget._view._close()
+        release_managers()
         for logic in (self._layout_logic, *(one._logic for one in (*self._slices.values(), *self._three_d))):
             logic.SetMRMLScene(None)
             _closed_logics.append(logic)
         for node in nodes:
             if node is not None and node.GetScene() is not None:
                 slicer.mrmlScene.RemoveNode(node)
-        for widget in (*self._slices.values(), *self._three_d):
-            widget._view._close()
-        release_managers()
 
     layout = Property(int, lambda self: self._layout_logic.GetLayoutNode().GetViewArrangement(), setLayout)
     threeDViewCount = Property(int, lambda self: len(self._three_d))

@@ -34,14 +34,21 @@ def test_without_views_there_is_no_layout_manager_and_no_window(medsegai):
 
     from harness.views import open_views
 
+    def nodes():
+        every = map(slicer.mrmlScene.GetNthNode, range(slicer.mrmlScene.GetNumberOfNodes()))
+        return {node.GetID() for node in every if not node.IsA("vtkMRMLSubjectHierarchyNode")}
+
     assert slicer.app.layoutManager() is None
     assert slicer.util.mainWindow() is None
+    before = nodes()
     with open_views() as manager:
+        drawn(manager.threeDWidget(0).threeDView())
         assert slicer.app.layoutManager() is manager
         assert slicer.util.mainWindow() is not None
     assert slicer.app.layoutManager() is None
     assert slicer.util.mainWindow() is None
     assert slicer.app.applicationLogic().GetSliceLogics().GetNumberOfItems() == 0
+    assert nodes() == before
 
 
 def test_the_four_up_layout_has_three_slice_views_and_a_3d_view(layout):
