@@ -1,27 +1,30 @@
-"""Loads a scripted module and its panel outside Slicer: ``install()`` once, then ``load_module(path)``."""
+"""Loads a scripted module and its panel outside Slicer: ``install()`` once, then ``load_module(path)``.
+
+The tests use this module; the others are behind it:
+``failures`` (exceptions that Qt and VTK swallow), ``answers`` (to dialogs), ``wait_until`` and ``Watch`` (the event
+loop), ``set_style`` ("light", "dark"), ``open_panel``, ``reload_panel``, ``close_panel``.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
-from harness import pythonqt  # first: it sets the environment that PySide6 reads
+from harness import failures as _failures
+from harness import (
+    packaging_tools,
+    pythonqt,  # first: it sets the environment that PySide6 reads
+)
+from harness.dialogs import answers
 from harness.event_loop import Watch, run_for, wait_until
+from harness.failures import failures
+from harness.style import set_style
 
-__all__ = ["Watch", "close_panel", "failures", "install", "load_module", "open_panel", "run_for", "wait_until"]
-
-
-class _Failures(list):
-    """Exceptions that were raised in slots and observers, where Qt and VTK swallow them."""
-
-    def __call__(self, kind, error, traceback):
-        self.append(error)
-        sys.__excepthook__(kind, error, traceback)
-
-
-failures = _Failures()
+__all__ = [
+    "Watch", "answers", "close_panel", "failures", "forget", "install", "load_module", "open_panel", "reload_panel",
+    "run_for", "set_style", "wait_until",
+]  # fmt: skip
 
 
 def install():
@@ -36,25 +39,28 @@ def install():
         return application
     headless.start()
     application = QtWidgets.QApplication([])
-    from harness import parameters, scripted, widgets
+    sys.modules["qt"] = pythonqt.make_qt()
+    from harness import dialogs, scripted_module, slicer_app, slicer_python, widgets
 
-    sys.modules["qt"], sys.modules["ctk"] = pythonqt.make_qt(), widgets.make_ctk()
-    for cls in widgets.MRML_WIDGETS:
+    sys.modules["ctk"] = widgets.make_ctk()
+    own = (scripted_module.qSlicerScriptedLoadableModule, scripted_module.qSlicerScriptedLoadableModuleWidget)
+    for cls in (*widgets.MRML_WIDGETS, *own):
         setattr(slicer, cls.__name__, cls)
-    modules = {
-        "ScriptedLoadableModule": scripted.make_module(),
-        "parameterNodeWrapper": parameters.make_module(),
-        "i18n": scripted.make_i18n(),
-    }
-    for name, module in modules.items():
-        sys.modules[f"slicer.{name}"] = module
-        setattr(slicer, name, module)
-    slicer.app.startupFunctions = []
-    slicer.app.connect = lambda signal, function: slicer.app.startupFunctions.append(function)
-    slicer.app.topLevelWidgets = application.topLevelWidgets
-    slicer.app.processEvents = lambda *_: application.processEvents()
-    sys.excepthook = failures
+    slicer.app = slicer_app.qSlicerApplication(slicer.app)
+    dialogs.install_in_slicer_util(slicer.util)
+    slicer_python.install()
+    _failures.install()
     return application
+
+
+def forget():
+    """Before a test: no failure, no answer, no setting, no request to install of an earlier one."""
+    from harness import settings
+
+    failures.clear()
+    answers.clear()
+    packaging_tools.clear()
+    settings.clear()
 
 
 def load_module(path: Path):
@@ -62,14 +68,41 @@ def load_module(path: Path):
     import slicer
 
     name = path.stem
+    module = _import_file(name, path)
+    entry = slicer.qSlicerScriptedLoadableModule(name, str(path))
+    setattr(slicer.modules, name.lower(), entry)
+    getattr(module, name)(entry)
+    return module
+
+
+def _import_file(name: str, path: Path):
     specification = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module
     specification.loader.exec_module(module)
-    parent = SimpleNamespace(path=str(path), icon=None)
-    setattr(slicer.modules, name.lower(), SimpleNamespace(name=name, path=str(path), parent=parent))
-    getattr(module, name)(parent)
     return module
+
+
+def open_panel(module):
+    """The module's widget object and the Qt widget that holds its panel, set up and entered as in Slicer."""
+    import slicer
+
+    entry = getattr(slicer.modules, module.__name__.lower())
+    panel = entry.createNewWidgetRepresentation()
+    entry._panel = panel
+    panel.enter()
+    return panel.self(), panel
+
+
+def reload_panel(panel):
+    """Press Reload: the module's file is read again, its panel cleaned up and made anew. Returns the new widget object.
+
+    Only the module's own file is read again, as in Slicer; what it imports stays.
+    """
+    import slicer
+
+    slicer.util.reloadScriptedModule(panel.moduleName)
+    return panel.self()
 
 
 def close_panel(widget, panel):
@@ -77,23 +110,9 @@ def close_panel(widget, panel):
     import slicer
     from PySide6 import QtCore
 
-    widget.cleanup()
+    slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(panel.moduleName)
     for selector in panel.findChildren(slicer.qMRMLNodeComboBox):
         selector.setMRMLScene(None)
     panel.deleteLater()
     QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
-
-
-def open_panel(module):
-    """The module's widget object and the Qt widget that holds its panel, set up and entered as in Slicer."""
-    import qt
-    import slicer
-
-    panel = slicer.qSlicerWidget()
-    qt.QVBoxLayout(panel)
-    panel.setMRMLScene(slicer.mrmlScene)
-    widget = getattr(module, module.__name__ + "Widget")(panel)
-    widget.setup()
-    panel.isEntered = True
-    widget.enter()
-    return widget, panel
+    panel.module()._panel = None

@@ -1,93 +1,70 @@
 """A stand-in for ``slicer.parameterNodeWrapper``, for the types and widgets that our panels use.
 
 A class with type hints becomes a view of a vtkMRMLScriptedModuleNode: typed attributes kept in the node, and widgets
-bound to them by the dynamic property SlicerParameterName.
+bound to them by the dynamic property SlicerParameterName. What Slicer's wrapper refuses, this one refuses, too.
 """
 
 from __future__ import annotations
 
 import types
 import typing
+import weakref
+from dataclasses import dataclass
 
+import slicer
 import vtk
 from PySide6 import QtWidgets
 
-from harness.widgets import qMRMLNodeComboBox
+from harness import parameter_types, parameter_widgets
+from harness.parameter_types import Default, split_annotations, storage_for
+
+SlicerParameterNamePropertyName = "SlicerParameterName"
 
 
-class Choice:
-    """Annotation of a parameter: the values that it can have."""
-
-    def __init__(self, choices):
-        self.choices = list(choices)
-
-
-class WithinRange:
-    """Annotation of a parameter: the lowest and the highest value that it can have."""
-
-    def __init__(self, minimum: float, maximum: float):
-        self.minimum, self.maximum = minimum, maximum
-
-
+@dataclass(frozen=True)
 class _Parameter:
-    """One parameter of a class: its type, its default, and how the node stores it."""
+    """One parameter of a class."""
 
-    def __init__(self, name: str, hint, default):
-        self.name = name
-        self.type, self.choices, self.range = hint, None, None
-        if typing.get_origin(hint) is typing.Annotated:
-            self.type, annotation = typing.get_args(hint)
-            self.choices = getattr(annotation, "choices", None)
-            self.range = annotation if isinstance(annotation, WithinRange) else None
-        # Like Slicer's wrapper, this one does not know the spelling A | B.
-        several = typing.get_args(self.type) if typing.get_origin(self.type) is typing.Union else (self.type,)
-        self.types = tuple(one for one in several if one is not type(None))
-        self.is_node = not issubclass(self.types[0], (str, int, float))
-        empty = self.choices[0] if self.choices else None if self.is_node else self.type()
-        self.default = empty if default is None else default
-        self._check(self.default)
+    basename: str
+    hint: object
+    storage: object
+    default: Default
 
-    def _check(self, value):
-        if self.choices and value not in self.choices:
-            raise ValueError(f"{self.name} must be one of {self.choices}, not {value!r}")
-        if not isinstance(value, self.types) and not (self.is_node and value is None):
-            raise ValueError(f"{self.name} must be a {self.types[0].__name__}, not {value!r}")
-        if self.range and not self.range.minimum <= value <= self.range.maximum:
-            raise ValueError(f"{self.name} must be from {self.range.minimum} to {self.range.maximum}, not {value!r}")
-
-    def read(self, node):
-        if self.is_node:
-            return node.GetNodeReference(self.name)
-        text = node.GetParameter(self.name)
-        return text == "True" if self.type is bool else self.type(text)
+    @property
+    def choices(self) -> list:
+        return next((one.choices for one in self.storage.validators if hasattr(one, "choices")), None)
 
     def write(self, node, value):
-        self._check(value)
-        if self.is_node:
-            node.SetNodeReferenceID(self.name, value.GetID() if value else None)
-        else:
-            node.SetParameter(self.name, str(value))
-
-    def is_in(self, node) -> bool:
-        return self.is_node or bool(node.GetParameter(self.name)) or (self.type is str and self.default == "")
+        try:
+            self.storage.check(value)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{self.basename} {error}") from error
+        self.storage.write(node, self.basename, value)
 
 
-def parameterNodeWrapper(cls):
+def parameterNodeWrapper(cls=None):
     """Class decorator; see the module's docstring."""
-    hints = typing.get_type_hints(cls, include_extras=True)
-    parameters = {name: _Parameter(name, hint, getattr(cls, name, None)) for name, hint in hints.items()}
-    for name, parameter in parameters.items():
-        setattr(cls, name, _attribute(parameter))
+    if cls is None:
+        return parameterNodeWrapper
+    parameters = {}
+    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+        storage, annotations = storage_for(hint), split_annotations(hint)[1]
+        defaults = [one for one in annotations if isinstance(one, Default)]
+        default = Default(getattr(cls, name)) if hasattr(cls, name) else (defaults or [Default(storage.default)])[0]
+        parameters[name] = _Parameter(name, hint, storage, default)
+        setattr(cls, name, _attribute(name))
+    cls._parameters = parameters  # for tests that are older than allParameters
     members = {name: value for name, value in vars(_Wrapper).items() if not name.startswith("__")}
-    for name, value in {**members, "__init__": _Wrapper.__init__, "_parameters": parameters}.items():
+    for name, value in {**members, "allParameters": parameters}.items():
+        if hasattr(cls, name):
+            raise ValueError(f"Slicer's parameterNodeWrapper uses the name {name!r} itself")
         setattr(cls, name, value)
+    cls.__init__ = _Wrapper.__init__
     return cls
 
 
-def _attribute(parameter: _Parameter):
-    return property(
-        lambda self: parameter.read(self.parameterNode), lambda self, value: parameter.write(self.parameterNode, value)
-    )
+def _attribute(name: str):
+    return property(lambda self: self.getValue(name), lambda self, value: self.setValue(name, value))
 
 
 class _Wrapper:
@@ -95,9 +72,51 @@ class _Wrapper:
 
     def __init__(self, parameterNode):
         self.parameterNode, self._bindings, self._updating = parameterNode, {}, False
-        for parameter in self._parameters.values():
-            if not parameter.is_in(parameterNode):
-                parameter.write(parameterNode, parameter.default)
+        self._values = {}
+        self._read_all()
+        # As in Slicer, values are read when the node changes and not when they are asked for; and the node does not
+        # keep the wrapper alive.
+        observed, this = parameterNode, weakref.ref(self)
+        tag = parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: this() and this()._read_all())
+        weakref.finalize(self, observed.RemoveObserver, tag)
+
+    def _read_all(self):
+        for name, parameter in self.allParameters.items():
+            if not parameter.storage.is_in(self.parameterNode, name):
+                parameter.write(self.parameterNode, parameter.default.value)
+            self._values[name] = parameter.storage.read(self.parameterNode, name)
+
+    def _parameter(self, name: str) -> _Parameter:
+        if name not in self.allParameters:
+            raise ValueError(f"There is no parameter {name!r} among {list(self.allParameters)}")
+        return self.allParameters[name]
+
+    def getValue(self, name: str):
+        return self._values[self._parameter(name).basename]
+
+    def setValue(self, name: str, value):
+        parameter = self._parameter(name)
+        with slicer.util.NodeModify(self.parameterNode):
+            parameter.write(self.parameterNode, value)
+            self._values[name] = parameter.storage.read(self.parameterNode, name)
+
+    def default(self, name: str) -> Default:
+        return self._parameter(name).default
+
+    def dataType(self, name: str):
+        return self._parameter(name).hint
+
+    def isCached(self, name: str) -> bool:
+        return self._parameter(name) is not None
+
+    def StartModify(self):
+        return self.parameterNode.StartModify()
+
+    def EndModify(self, wasModified):
+        return self.parameterNode.EndModify(wasModified)
+
+    def Modified(self):
+        self.parameterNode.Modified()
 
     def AddObserver(self, event, callback, priority=0.0):
         return self.parameterNode.AddObserver(event, callback, priority)
@@ -107,75 +126,65 @@ class _Wrapper:
 
     def connectGui(self, gui) -> int:
         """Bind all widgets with SlicerParameterName; an unknown name or an unfit widget is an error."""
-        bindings = []
-        for widget in vars(gui).values():
-            name = widget.property("SlicerParameterName")
+        is_widget = isinstance(gui, QtWidgets.QWidget)
+        mapping = {}
+        for widget in gui.findChildren(QtWidgets.QWidget) if is_widget else vars(gui).values():
+            name = widget.property(SlicerParameterNamePropertyName)
+            if name and name in mapping:
+                raise ValueError(f"Two widgets are bound to {name!r}; in Slicer the first one would be forgotten")
             if name:
-                if name not in self._parameters:
-                    raise ValueError(f"{widget.objectName()} is bound to {name!r}, which is no parameter")
-                bindings.append(_Binding(self, self._parameters[name], widget))
-        tag = len(self._bindings) + 1
-        observer = self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._show(bindings))
+                mapping[name] = widget
+        return self.connectParametersToGui(mapping)
+
+    def connectParametersToGui(self, mapping: dict) -> int:
+        for name in mapping:
+            self._parameter(name)
+        bindings = {name: parameter_widgets.bind(widget, self.dataType(name)) for name, widget in mapping.items()}
+        tag = max(self._bindings, default=-1) + 1
+        for name, binding in bindings.items():
+            binding.write(self.getValue(name))
+            binding.connect(lambda name=name, binding=binding: self._changed(name, binding))
+        observer = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._show())
         self._bindings[tag] = (bindings, observer)
-        self._show(bindings)
         return tag
 
     def disconnectGui(self, tag: int):
-        bindings, observer = self._bindings.pop(tag)
-        self.parameterNode.RemoveObserver(observer)
-        for binding in bindings:
-            binding.release()
+        bindings, observer = self._bindings.pop(tag, ({}, None))
+        for binding in bindings.values():
+            binding.disconnect()
+        if observer is not None:
+            self.RemoveObserver(observer)
 
-    def _show(self, bindings):
+    def _changed(self, name: str, binding):
+        """A widget says that the user, or a program, has changed it."""
+        with slicer.util.NodeModify(self):
+            if not self._updating:
+                self.setValue(name, binding.read())
+
+    def _show(self):
+        """Show all parameters in all connected widgets."""
         if self._updating:
             return
         self._updating = True
         try:
-            for binding in bindings:
-                binding.show()
+            with slicer.util.NodeModify(self):
+                for bindings, _ in list(self._bindings.values()):
+                    for name, binding in bindings.items():
+                        binding.write(self.getValue(name))
         finally:
             self._updating = False
 
 
-class _Binding:
-    """One widget that shows one parameter and sets it."""
-
-    def __init__(self, wrapper, parameter: _Parameter, widget):
-        self._wrapper, self._parameter, self._widget = wrapper, parameter, widget
-        self._signal, self._get, self._set = self._accessors()
-        self._signal.connect(self._changed)
-
-    def _accessors(self):
-        widget, parameter = self._widget, self._parameter
-        if parameter.is_node and isinstance(widget, qMRMLNodeComboBox):
-            widget.nodeTypes = [one().GetClassName() for one in parameter.types]
-            return widget.currentNodeChanged, widget.currentNode, widget.setCurrentNode
-        if parameter.type is bool and isinstance(widget, QtWidgets.QCheckBox):
-            return widget.toggled, widget.isChecked, widget.setChecked
-        if parameter.type is float and parameter.range and isinstance(widget, QtWidgets.QDoubleSpinBox):
-            widget.setRange(parameter.range.minimum, parameter.range.maximum)
-            return widget.valueChanged, lambda: widget.value, widget.setValue
-        if parameter.choices and isinstance(widget, QtWidgets.QComboBox):
-            widget.clear()
-            widget.addItems([str(choice) for choice in parameter.choices])
-            return widget.currentIndexChanged, lambda: parameter.choices[widget.currentIndex], self._choose
-        raise ValueError(f"{type(widget).__name__} {widget.objectName()} cannot show the parameter {parameter.name}")
-
-    def _choose(self, value):
-        self._widget.setCurrentIndex(self._parameter.choices.index(value))
-
-    def _changed(self, *_):
-        if not self._wrapper._updating:
-            self._parameter.write(self._wrapper.parameterNode, self._get())
-
-    def show(self):
-        self._set(self._parameter.read(self._wrapper.parameterNode))
-
-    def release(self):
-        self._signal.disconnect(self._changed)
+def isParameterNodeWrapper(class_or_object) -> bool:
+    return hasattr(class_or_object, "allParameters")
 
 
 def make_module() -> types.ModuleType:
     module = types.ModuleType("slicer.parameterNodeWrapper")
-    module.parameterNodeWrapper, module.Choice, module.WithinRange = parameterNodeWrapper, Choice, WithinRange
+    validators = ("Choice", "Default", "Exclude", "Maximum", "Minimum", "Validator", "WithinRange")
+    for name in validators:
+        setattr(module, name, getattr(parameter_types, name))
+    module.Decimals, module.SingleStep = parameter_widgets.Decimals, parameter_widgets.SingleStep
+    module.parameterNodeWrapper, module.isParameterNodeWrapper = parameterNodeWrapper, isParameterNodeWrapper
+    module.SlicerParameterNamePropertyName = SlicerParameterNamePropertyName
     return module
