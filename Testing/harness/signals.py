@@ -1,4 +1,4 @@
-"""Connections with PythonQt's rules: which arguments a slot gets, who keeps it alive, and ``w.connect("clicked()", f)``.
+"""Connections by PythonQt's rules: which arguments a slot gets, who keeps it, and ``w.connect("clicked()", f)``.
 
 A Python function gets as many arguments as it has positional parameters, also those with a default; anything else that
 can be called, such as functools.partial, gets all (so a partial on ``clicked`` gets the button's state). The connection
@@ -7,6 +7,7 @@ keeps the slot and its object alive until it is disconnected. PySide6 differs in
 
 from __future__ import annotations
 
+import contextlib
 import re
 import types
 import warnings
@@ -44,10 +45,8 @@ def _connect(signal, slot, *kind):
         raise TypeError(f"{signal} cannot be connected to {slot!r}, which cannot be called")
     name, count = _name_and_count(signal)
     if name in _WITH_DEFAULT and count == 0:
-        try:
+        with contextlib.suppress(KeyError, IndexError, TypeError):  # a stand-in's clicked() may have no argument
             signal, count = signal[_WITH_DEFAULT[name]], 1
-        except (KeyError, IndexError, TypeError):
-            pass
     wrapper = _with_arguments(slot, count)
     _connected.setdefault(name, weakref.WeakSet()).add(wrapper)
     return _pyside_connect(signal, wrapper, *kind)
