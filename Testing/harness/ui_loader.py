@@ -72,7 +72,7 @@ def _connect(widget, sender: str, signal: str, receiver: str, slot: str):
 
 
 def _has_qt_slot(target, slot: str) -> bool:
-    return target.metaObject().indexOfSlot(QtCore.QMetaObject.normalizedSignature(slot).data()) >= 0
+    return target.metaObject().indexOfSlot(bytes(QtCore.QMetaObject.normalizedSignature(slot).data()).decode()) >= 0
 
 
 def _named(widget, name: str):
