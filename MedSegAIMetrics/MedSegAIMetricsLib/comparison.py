@@ -50,11 +50,12 @@ class LabelMeasures:
     """The measures of one label.
 
     ``values``: by measure name, in the order of the registry. ``reasons``: for values that do not exist (NaN) or hold
-    by convention, why.
+    by convention, why. ``fingerprint``: of the two masks, where it was asked for.
     """
 
     values: dict[str, float]
     reasons: dict[str, str]
+    fingerprint: str = ""
 
     @property
     def reason(self) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +16,7 @@ from MedSegAICore.resampling import extended_to_hold, resample_label_map
 from MedSegAIMetricsLib.comparison import LabelMeasures, Settings, measure
 from MedSegAIMetricsLib.masks import LocatedLabels, MaskPair, pair_of
 from MedSegAIMetricsLib.matching import Match, match_labels
+from MedSegAIMetricsLib.measures import Measure
 
 MOST_SHEAR = 1e-3  # cosine between two axes of a grid; distances are measured along axes at right angles
 
@@ -21,28 +25,47 @@ class SegmentComparison(dict):
     """``{segment id: {measure name: float}}`` with what belongs to it; the id is the reference's, else the test's.
 
     ``reasons``: ``{segment id: {measure name: why it is NaN or holds by convention}}``. ``matches``: ``{segment id:
-    Match}``, which segments were compared and why these. ``measures``, ``region``: as in ``Comparison``. ``grid``: on
-    which everything was measured. ``notes``: sentences about what was resampled. ``names``: of the reference and the
-    test.
+    Match}``, which segments were compared and why these. ``fingerprints``: ``{segment id: str}``, see ``fingerprint``.
+    ``measures``, ``region``: as in ``Comparison``. ``grid``: on which everything was measured. ``notes``: sentences
+    about what was resampled. ``names``: of the reference and the test. ``time``: when it was finished, UTC as ISO 8601.
+    ``request``, ``node_ids``: what was asked for, and of which nodes of a scene, where there is one.
     """
 
     def __init__(
         self,
-        measured: dict[str, LabelMeasures],
+        measured: Mapping[str, LabelMeasures],
         matches: Sequence[Match],
-        settings: Settings,
-        label_maps: tuple[LabelMap, LabelMap],
+        measures: Sequence[Measure],
+        region: str,
+        grid: Grid,
     ):
         super().__init__({key: own.values for key, own in measured.items()})
         self.reasons = {key: own.reasons for key, own in measured.items()}
         self.summaries = {key: own.reason for key, own in measured.items()}
+        self.fingerprints = {key: own.fingerprint for key, own in measured.items()}
         self.matches = dict(zip(measured, matches, strict=True))
-        self.measures = settings.measures
-        self.region = str(settings.region)
-        self.grid = label_maps[0].grid
+        self.measures = tuple(measures)
+        self.region = region
+        self.grid = grid
         self.notes: list[str] = []
         self.names = ("reference", "test")
-        self._label_maps = label_maps
+        self.request: dict[str, Any] = {}
+        self.node_ids: tuple[str | None, str | None] = (None, None)
+        self.time = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._label_maps: tuple[LabelMap, LabelMap] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        measured: Mapping[str, LabelMeasures],
+        matches: Sequence[Match],
+        settings: Settings,
+        label_maps: tuple[LabelMap, LabelMap],
+    ) -> SegmentComparison:
+        """The comparison of two label maps on one grid."""
+        result = cls(measured, matches, settings.measures, str(settings.region), label_maps[0].grid)
+        result._label_maps = label_maps
+        return result
 
     def masks(self, segment_id: str) -> tuple[np.ndarray, np.ndarray]:
         """The reference and the test mask (K, J, I) of one segment, on ``grid``."""
@@ -79,16 +102,40 @@ def compare_label_maps(
     chosen = Settings.of(measures, **settings)
     matches = list(match_labels(reference.labels, test.labels) if matches is None else matches)
     reference, test, notes = on_one_grid(reference, test, grid)
+    measured = measure_segments(reference, test, matches, chosen, progress, cancelled)
+    result = SegmentComparison.of(measured, matches, chosen, (reference, test))
+    result.notes = notes
+    return result
+
+
+def measure_segments(
+    reference: LabelMap,
+    test: LabelMap,
+    matches: Sequence[Match],
+    settings: Settings,
+    progress: Callable[[float, str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> dict[str, LabelMeasures]:
+    """The measures of each match by segment id. Both label maps lie on one grid. Raises Cancelled."""
     measured: dict[str, LabelMeasures] = {}
     for number, (match, pair) in enumerate(zip(matches, segment_pairs(reference, test, matches), strict=True)):
         if cancelled is not None and cancelled():
             raise Cancelled("Cancelled: the comparison was not finished.")
         if progress is not None:
             progress(number / len(matches), match.label.name)
-        measured[_key(match, measured)] = measure(pair, chosen)
-    result = SegmentComparison(measured, matches, chosen, (reference, test))
-    result.notes = notes
-    return result
+        measures = measure(pair, settings)
+        measures.fingerprint = fingerprint(pair)
+        measured[_key(match, measured)] = measures
+    return measured
+
+
+def fingerprint(pair: MaskPair) -> str:
+    """A text that is another one if a voxel of either mask, or their place in the image, is another one."""
+    total = zlib.crc32(repr((pair.start, pair.reference.shape, pair.image_shape)).encode())
+    for mask in (pair.reference, pair.test):
+        for plane in mask:  # so that no copy of the mask is made
+            total = zlib.crc32(np.packbits(plane), total)
+    return f"{total:08x}"
 
 
 def on_one_grid(

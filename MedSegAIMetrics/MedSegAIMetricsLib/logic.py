@@ -19,20 +19,32 @@ from typing import Any
 
 import numpy as np
 
-from MedSegAICore import VERSION
 from MedSegAICore.boxes import filled_box
 from MedSegAICore.errors import InputError
 from MedSegAICore.files import atomic_path
 from MedSegAICore.grid import Grid
 from MedSegAICore.image import Image, Label, LabelMap
 from MedSegAICore.mrml import segmentation_from_label_map, volume_node_from_image
-from MedSegAICore.mrml_world import label_map_in_world, world_grid
+from MedSegAICore.mrml_images import array_from_matrix
+from MedSegAIMetricsLib.comparison import Settings
 from MedSegAIMetricsLib.distance_map import SCALARS, color_by_distance, signed_distance_map, surface_mesh
-from MedSegAIMetricsLib.label_maps import SegmentComparison, compare_label_maps, extension_notes
-from MedSegAIMetricsLib.matching import Match
+from MedSegAIMetricsLib.label_maps import SegmentComparison, compare_label_maps
+from MedSegAIMetricsLib.preparation import (
+    comparison_in_steps,
+    finished,
+    label_maps_in_steps,
+    masks_now,
+    matches_of,
+    request_of,
+)
+from MedSegAIMetricsLib.run import ComparisonRun
+from MedSegAIMetricsLib.stored import from_json, to_json
+from MedSegAIMetricsLib.table_node import fill_table
 from MedSegAIMetricsLib.tables import Row, rows_csv, rows_of
+from MedSegAIMetricsLib.worst_plane import WorstPlane, worst_planes
 
 ATTRIBUTE = "MedSegAI.Comparison"  # of a table node: JSON with what was compared, how, and by which version
+ROLES = ("reference", "test")  # in which a table node refers to the nodes that were compared
 MAP_MARGIN_MM = 20.0  # how far a distance volume reaches beyond both segments
 UNDER, EXACT, OVER = (0.0, 0.447, 0.698), (0.97, 0.97, 0.97), (0.835, 0.369, 0.0)  # blue, white, vermilion
 # True positive, false positive, false negative: told apart by people who do not see all colors, too.
@@ -70,44 +82,98 @@ class ComparisonLogic:
         Raises InputError for nodes without segments, ids that do not exist, and names that occur twice; GeometryError
         if there is no grid to measure on; Cancelled.
         """
-        if (referenceSegmentId is None) != (testSegmentId is None):
-            raise InputError("To compare two segments, choose one of the reference and one of the test.")
-        ids = [[identifier] if identifier else None for identifier in (referenceSegmentId, testSegmentId)]
-        reference, test, notes = _in_world(referenceNode, testNode, ids, _named_grid(grid, referenceNode, testNode))
-        matches = None
-        if referenceSegmentId:
-            matches = [Match(reference.labels[0], test.labels[0], "chosen")]
+        request = request_of(referenceSegmentId, testSegmentId, grid, measures, settings)
+        nodes = (referenceNode, testNode)
+        reference, test, notes = finished(label_maps_in_steps(nodes, request, grid))
         result = compare_label_maps(
-            reference, test, measures, matches=matches, progress=progress, cancelled=cancelled, **settings
+            reference,
+            test,
+            measures,
+            matches=matches_of(reference, test, request),
+            progress=progress,
+            cancelled=cancelled,
+            **settings,
         )
-        result.notes = notes
-        result.names = (referenceNode.GetName(), testNode.GetName())
+        result.notes, result.request = notes, request
+        result.names, result.node_ids = zip(*((node.GetName(), node.GetID()) for node in nodes), strict=True)
         return result
+
+    def startComparison(
+        self,
+        referenceNode,
+        testNode,
+        *,
+        referenceSegmentId: str | None = None,
+        testSegmentId: str | None = None,
+        grid: Any = "reference",
+        measures: Sequence[str] | None = None,
+        **settings,
+    ) -> ComparisonRun:
+        """As ``compare``, but in a child process: the caller asks now and then how far it is, see ``ComparisonRun``.
+
+        What is compared is read from the nodes in the first steps; later changes of the nodes do not matter.
+        """
+        request = request_of(referenceSegmentId, testSegmentId, grid, measures, settings)
+        chosen = Settings.of(measures, **settings)
+        return ComparisonRun(comparison_in_steps((referenceNode, testNode), request, grid, chosen))
 
     def rows(self, comparison: SegmentComparison, case: str = "") -> list[Row]:
         """The comparison as rows of a table with many cases."""
         return rows_of(comparison, case)
 
     def createTable(self, comparison: SegmentComparison, name: str | None = None, tableNode=None):
-        """A table node with a row for each segment: typed columns with title, unit and description."""
+        """A table node with a row for each segment: typed columns with title, unit and description.
+
+        It refers to the two nodes (roles ``reference`` and ``test``), and holds all that ``readTable`` gives back.
+        """
         import slicer
 
         reference, test = comparison.names
         node = tableNode or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name or f"{test} vs {reference}")
         modifying = node.StartModify()
         try:
-            _fill_table(node, comparison)
-            node.SetUseColumnTitleAsColumnHeader(True)
-            node.SetAttribute(ATTRIBUTE, json.dumps(_facts(comparison), sort_keys=True))
+            fill_table(node, comparison)
+            node.SetAttribute(ATTRIBUTE, to_json(comparison))
+            for role, identifier in zip(ROLES, comparison.node_ids, strict=True):
+                known = identifier and slicer.mrmlScene.GetNodeByID(identifier)
+                node.SetNodeReferenceID(role, identifier if known else None)
         finally:
             node.EndModify(modifying)
         return node
 
+    def readTable(self, tableNode) -> SegmentComparison:
+        """The comparison that ``createTable`` wrote, also after the scene was saved and loaded.
+
+        Its masks are read from the nodes that the table refers to, when they are asked for: InputError is raised then
+        if they are gone or changed. Raises InputError if the table holds no comparison.
+        """
+        text = tableNode.GetAttribute(ATTRIBUTE)
+        if not text:
+            raise InputError(f"The table {tableNode.GetName()!r} holds no comparison.")
+
+        def read(comparison: SegmentComparison, segmentId: str):
+            return masks_now(comparison, segmentId, [tableNode.GetNodeReference(role) for role in ROLES])
+
+        result = from_json(text, read)
+        result.node_ids = tuple(tableNode.GetNodeReferenceID(role) for role in ROLES)
+        return result
+
+    def listTables(self) -> list:
+        """The table nodes of the scene that hold comparisons, the newest first."""
+        import slicer
+
+        nodes = [node for node in slicer.util.getNodesByClass("vtkMRMLTableNode") if node.GetAttribute(ATTRIBUTE)]
+        return sorted(nodes, key=_time)[::-1]  # of the same second, the one that was added last first
+
     def writeCsv(self, comparison: SegmentComparison, path, case: str = "") -> Path:
         """Write the rows as CSV with untranslated column names. Raises OutputError if the file cannot be written."""
         with atomic_path(path) as temporary:
-            temporary.write_text(rows_csv(self.rows(comparison, case), comparison.measures), encoding="utf-8")
+            temporary.write_text(self.csvText(comparison, case), encoding="utf-8")
         return Path(path)
+
+    def csvText(self, comparison: SegmentComparison, case: str = "") -> str:
+        """What ``writeCsv`` writes."""
+        return rows_csv(self.rows(comparison, case), comparison.measures)
 
     def createPlot(self, tableNode, measure: str = "dice"):
         """A bar chart of one measure over the segments of a table. Raises InputError if the table lacks it."""
@@ -129,6 +195,22 @@ class ComparisonLogic:
         chart.SetYAxisTitle(f"{title} ({unit})" if unit else title)
         chart.SetLegendVisibility(False)
         return chart
+
+    def showWorstSlices(self, comparison: SegmentComparison, segmentId: str) -> dict[str, WorstPlane]:
+        """Move every slice view, along its own normal, to the plane that cuts most of what differs.
+
+        Views keep their zoom and orientation; one whose field of view does not hold the place is centered on it.
+        Returns the planes by the names of the views. See ``worst_planes``; raises what it and ``masks`` raise.
+        """
+        import slicer
+
+        views = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+        normals = [[view.GetSliceToRAS().GetElement(row, 2) for row in range(3)] for view in views]
+        planes = worst_planes(*comparison.masks(_known(comparison, segmentId)), comparison.grid, normals)
+        for view, plane in zip(views, planes, strict=True):
+            jump = view.JumpSliceByOffsetting if _is_seen(view, plane.point_ras) else view.JumpSliceByCentering
+            jump(*plane.point_ras)
+        return {view.GetName(): plane for view, plane in zip(views, planes, strict=True)}
 
     def createErrorSegments(self, comparison: SegmentComparison, segmentIds: Sequence[str] | None = None):
         """A segmentation node with three segments for each pair: true positive, false positive, false negative."""
@@ -175,82 +257,30 @@ class ComparisonLogic:
         return model
 
 
-def _named_grid(grid, referenceNode, testNode) -> Grid:
-    """The world grid to begin with; of the other node if the named one is a model, which has no voxels."""
-    if isinstance(grid, str) and grid not in ("reference", "test"):
-        raise InputError(f"The grid is 'reference', 'test' or a volume node, but it is {grid!r}.")
-    if not isinstance(grid, str):
-        return world_grid(grid)
-    nodes = [referenceNode, testNode] if grid == "reference" else [testNode, referenceNode]
-    for node in nodes:
-        if node is None:
-            raise InputError("Two nodes are needed, a reference and a test, but one of them is missing.")
-    node = next((node for node in nodes if not node.IsA("vtkMRMLModelNode")), None)
-    if node is None:
-        raise InputError("Two models have no voxels to be compared on. Give a volume node as grid.")
-    return world_grid(node)
+def _time(tableNode) -> str:
+    """When a table's comparison was finished; "" if it is of an unknown version."""
+    try:
+        return str(json.loads(tableNode.GetAttribute(ATTRIBUTE)).get("time", ""))
+    except (ValueError, AttributeError):
+        return ""
 
 
-def _in_world(referenceNode, testNode, ids, named: Grid) -> tuple[LabelMap, LabelMap, list[str]]:
-    """Both nodes' segments on one world grid, and sentences about what was resampled or extended."""
-    reference, moved = label_map_in_world(referenceNode, named, ids[0])
-    test, test_moved = label_map_in_world(testNode, reference.grid, ids[1])
-    if test.grid.shape != reference.grid.shape:
-        reference, moved = label_map_in_world(referenceNode, test.grid, ids[0])
-    notes = extension_notes(named, test.grid)
-    notes += [
-        f"The {title} {node.GetName()!r} was resampled by nearest neighbor to {test.grid}."
-        for title, node, resampled in (("reference", referenceNode, moved), ("test", testNode, test_moved))
-        if resampled
-    ]
-    return reference, test, notes
+def _known(comparison: SegmentComparison, segmentId: str) -> str:
+    if segmentId not in comparison:
+        raise InputError(f"There is no segment {segmentId!r} in this comparison; it has {list(comparison)}.")
+    return segmentId
 
 
-def _fill_table(node, comparison: SegmentComparison):
-    import vtk
-
-    node.RemoveAllColumns()
-    rows = [row.as_dict() for row in rows_of(comparison)]
-    text = {
-        "segment": ("Segment", "Name of the segment, the reference's where both have one"),
-        "region": ("Region", "Where true negatives are counted"),
-        "matched": ("Matched", "Which two segments were compared, and why these"),
-        "reason": ("Reason", "Why values do not exist or hold by convention"),
-    }
-    columns = [("segment", None), *((m.name, m) for m in comparison.measures), ("region", None), ("matched", None)]
-    for name, measure in [*columns, ("reason", None)]:
-        column = vtk.vtkStringArray() if measure is None else vtk.vtkDoubleArray()
-        column.SetName(name)
-        column.SetNumberOfValues(len(rows))
-        for number, row in enumerate(rows):
-            column.SetValue(number, row[name])
-        node.AddColumn(column)
-        if measure is None:
-            title, unit, description = text[name][0], "", text[name][1]
-        else:
-            title, unit, description = measure.title, measure.unit, measure.description
-        node.SetColumnTitle(name, title)
-        node.SetColumnUnitLabel(name, unit)
-        node.SetColumnDescription(name, description)
-
-
-def _facts(comparison: SegmentComparison) -> dict[str, Any]:
-    return {
-        "reference": comparison.names[0],
-        "test": comparison.names[1],
-        "grid": str(comparison.grid),
-        "region": comparison.region,
-        "notes": comparison.notes,
-        "matches": [str(match) for match in comparison.matches.values()],
-        "version": VERSION,
-    }
+def _is_seen(sliceNode, point_ras: Sequence[float]) -> bool:
+    """Whether a point lies in the field of view of a slice view, wherever its plane is."""
+    slice_to_ras = array_from_matrix(sliceNode.GetSliceToRAS())
+    across = np.linalg.solve(slice_to_ras, [*point_ras, 1.0])[:2]
+    return bool((np.abs(across) <= np.array(sliceNode.GetFieldOfView()[:2]) / 2).all())
 
 
 def _cropped(comparison: SegmentComparison, segmentId: str) -> tuple[Grid, np.ndarray, np.ndarray]:
     """The two masks with a margin around both, and their grid."""
-    if segmentId not in comparison:
-        raise InputError(f"There is no segment {segmentId!r} in this comparison; it has {list(comparison)}.")
-    reference, test = comparison.masks(segmentId)
+    reference, test = comparison.masks(_known(comparison, segmentId))
     filled = filled_box(reference | test)
     if not filled[0].stop:
         raise InputError(f"Both masks of {segmentId!r} are empty: there is no surface.")

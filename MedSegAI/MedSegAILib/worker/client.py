@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any
 from MedSegAICore import errors
 from MedSegAICore.errors import Cancelled, MedSegAIError, WorkerError
 from MedSegAICore.image import Image
+from MedSegAICore.python_process import find_python
 from MedSegAILib.worker.messages import FOLDER_PREFIX
-from MedSegAILib.worker.process import WorkerProcess, find_python
+from MedSegAILib.worker.process import WorkerProcess
 
 if TYPE_CHECKING:
     from MedSegAILib.inference.result import Result

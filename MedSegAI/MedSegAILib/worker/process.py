@@ -6,10 +6,8 @@ import importlib.util
 import logging
 import os
 import queue
-import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from contextlib import suppress
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from MedSegAICore.errors import WorkerError
+from MedSegAICore.python_process import apart, kill_tree
 from MedSegAILib.worker import messages
 
 logger = logging.getLogger(__name__)
@@ -26,24 +25,6 @@ SOURCE = Path(__file__).resolve().parents[2]  # the folder that holds MedSegAILi
 LAST_LINES = 200  # of what the worker printed; a report of a crash has so many
 SECONDS_TO_END = 5.0  # after it was killed; only a process in an uninterruptible system call needs longer
 SECONDS_TO_DRAIN = 0.3  # for its last words, which a process that it left behind could keep from ending
-
-
-def find_python() -> str:
-    """The interpreter for the worker: this one, in the Slicer application PythonSlicer.
-
-    Raises WorkerError if there is none.
-    """
-    if sys.executable and Path(sys.executable).name.lower().startswith("python"):
-        return sys.executable
-    # Slicer's PATH holds the folder of PythonSlicer, and it lies beside the application.
-    beside = os.path.dirname(sys.executable or "")
-    found = shutil.which("PythonSlicer") or shutil.which("PythonSlicer", path=beside or None)
-    if not found:
-        raise WorkerError(
-            f"There is no PythonSlicer on the PATH or beside {sys.executable or 'the application'}, so the worker "
-            "process cannot be started. Repair the installation of Slicer, or give the path of a Python interpreter."
-        )
-    return found
 
 
 class WorkerProcess:
@@ -140,28 +121,6 @@ def environment() -> dict[str, str]:
         "PYTHONIOENCODING": "utf-8:backslashreplace",
         "PYTHONFAULTHANDLER": "1",  # a crash in a library says where
     }
-
-
-def apart() -> dict[str, Any]:
-    """In a group of processes of its own, which can be ended as a whole and which Ctrl-C does not reach; no window."""
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
-        return {"creationflags": flags | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
-    return {"start_new_session": True}
-
-
-def kill_tree(process: subprocess.Popen):
-    """PythonSlicer is a launcher: to end it alone would leave the interpreter running."""
-    if sys.platform == "win32":
-        with suppress(OSError):
-            subprocess.run(
-                ["taskkill", "/T", "/F", "/PID", str(process.pid)],
-                creationflags=subprocess.CREATE_NO_WINDOW, capture_output=True, check=False,
-            )  # fmt: skip
-        process.kill()
-    else:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _signal_name(number: int) -> str:

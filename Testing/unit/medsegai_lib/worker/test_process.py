@@ -11,8 +11,9 @@ import pytest
 import fixtures_worker
 from fixtures_worker import EXACT, QUICK, exists
 from MedSegAICore.errors import DependencyError, WorkerError
+from MedSegAICore.python_process import find_python
 from MedSegAILib.worker.client import Worker
-from MedSegAILib.worker.process import environment, find_python
+from MedSegAILib.worker.process import environment
 
 quick = fixtures_worker.quick
 posix = pytest.mark.skipif(os.name == "nt", reason="shell scripts")
