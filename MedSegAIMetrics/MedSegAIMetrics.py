@@ -14,15 +14,14 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
-    ScriptedLoadableModuleWidget,
 )
-from slicer.util import VTKObservationMixin
 
 try:
     from MedSegAICore.errors import InputError
     from MedSegAICore.mrml_world import labels_of_label_volume
-    from MedSegAIMetricsLib.logic import ComparisonLogic
-    from MedSegAIMetricsLib.measures import GROUPS, select
+    from MedSegAICore.panels.module_widget import ModuleWidget
+    from MedSegAIMetricsLib.logic import TIME_ATTRIBUTE, ComparisonLogic
+    from MedSegAIMetricsLib.measures import GROUPS, SURFACE_TITLES, select
 except ModuleNotFoundError as error:
     if error.name != "MedSegAICore":
         raise
@@ -63,7 +62,6 @@ class MedSegAIMetricsParameterNode:
     referenceSegmentId: str = ""
     testNode: Segments
     testSegmentId: str = ""
-    outputTable: vtkMRMLTableNode
     measureCounts: bool = True
     measureOverlap: bool = True
     measureVolume: bool = True
@@ -75,67 +73,24 @@ class MedSegAIMetricsParameterNode:
     region: Annotated[str, Choice(["image", "union"])] = "image"
     marginMm: Annotated[float, WithinRange(0, 1000)] = 10.0
     grid: Annotated[str, Choice(["reference", "test"])] = "reference"
+    resultTable: vtkMRMLTableNode
+    allMeasures: bool = False
 
 
-class MedSegAIMetricsWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """Builds the panel and keeps it connected with the scene's parameter node."""
+class MedSegAIMetricsWidget(ModuleWidget):
+    """The panel, from the top: choose and compare, then all comparisons of the scene."""
 
-    def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self.logic = None
-        self.panel = None
-        self._parameterNode = None
-        self._guiTag = None
+    def makeLogic(self):
+        return MedSegAIMetricsLogic()
 
-    def setup(self):
-        from MedSegAIMetricsLib.panels.comparison_panel import ComparisonPanel
+    def makeSections(self):
+        from MedSegAIMetricsLib.panels.comparison_section import ComparisonSection
+        from MedSegAIMetricsLib.panels.result_section import ResultSection
 
-        ScriptedLoadableModuleWidget.setup(self)
-        widget = slicer.util.loadUI(self.resourcePath("UI/MedSegAIMetrics.ui"))
-        self.layout.addWidget(widget)
-        self.ui = slicer.util.childWidgetVariables(widget)
-        widget.setMRMLScene(slicer.mrmlScene)
-        self.logic = MedSegAIMetricsLogic()
-        self.panel = ComparisonPanel(self.ui, self.logic)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.panel.update)
-        self.initializeParameterNode()
-
-    def enter(self):
-        self.initializeParameterNode()
-
-    def exit(self):
-        self.setParameterNode(None)
-
-    def cleanup(self):
-        self.panel.reset()
-        self.setParameterNode(None)
-        self.removeObservers()
-
-    def onSceneStartClose(self, caller, event):
-        self.panel.reset()
-        self.setParameterNode(None)
-
-    def onSceneEndClose(self, caller, event):
-        if self.parent.isEntered:
-            self.initializeParameterNode()
-
-    def initializeParameterNode(self):
-        """Use the scene's parameter node."""
-        self.setParameterNode(self.logic.getParameterNode())
-
-    def setParameterNode(self, parameterNode):
-        """Connect the panel with a parameter node, or with none."""
-        if self._parameterNode is not None:
-            self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.panel.update)
-        self._parameterNode = parameterNode
-        self.panel.setParameterNode(parameterNode)
-        if parameterNode is not None:
-            self._guiTag = parameterNode.connectGui(self.ui)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.panel.update)
+        return [
+            ComparisonSection(self.resourcePath("UI/Comparison.ui"), self.logic),
+            ResultSection(self.resourcePath("UI/Results.ui"), self.logic),
+        ]
 
 
 class MedSegAIMetricsLogic(ScriptedLoadableModuleLogic, ComparisonLogic):
@@ -176,6 +131,36 @@ class MedSegAIMetricsLogic(ScriptedLoadableModuleLogic, ComparisonLogic):
         select(groups, **distances)
         region = "image" if parameterNode.region == "image" else f"union+{parameterNode.marginMm:g}mm"
         return {"measures": groups, "region": region, "grid": parameterNode.grid, **distances}
+
+    def useAgain(self, parameterNode, tableNode):
+        """Choose the same nodes, segments and settings as in the comparison of a table, as far as they are there."""
+        comparison = self.readTable(tableNode)
+        request, groups = comparison.request, {measure.group for measure in comparison.measures}
+        for side in ("reference", "test"):
+            setattr(parameterNode, f"{side}Node", tableNode.GetNodeReference(side))
+        for side in ("reference", "test"):
+            setattr(parameterNode, f"{side}SegmentId", request.get(f"{side}SegmentId") or "")
+        for group in GROUPS:
+            setattr(parameterNode, f"measure{group.capitalize()}", group in groups)
+        for parameter, key in (("percentiles", "percentiles"), ("tolerancesMm", "tolerances_mm")):
+            if key in request:
+                setattr(parameterNode, parameter, ", ".join(f"{value:g}" for value in request[key]))
+        for parameter, choices in (("surface", SURFACE_TITLES), ("grid", ("reference", "test"))):
+            if request.get(parameter) in choices:
+                setattr(parameterNode, parameter, request[parameter])
+        margin = re.fullmatch(r"union\+(.*)mm", comparison.region)
+        parameterNode.region = "union" if margin else "image"
+        if margin:
+            parameterNode.marginMm = float(margin[1])
+
+    def tableTitle(self, tableNode) -> str:
+        """A table's name, and when its comparison was made."""
+        time = (tableNode.GetAttribute(TIME_ATTRIBUTE) or "").replace("T", " ").replace("Z", "")
+        return _("{name}, {time} UTC").format(name=tableNode.GetName(), time=time)
+
+    def shownMeasures(self, comparison, allMeasures: bool) -> list:
+        """The measures that the panel shows: those of ``summaryMeasures``, or all."""
+        return list(comparison.measures) if allMeasures else self.summaryMeasures(comparison)
 
     def summaryMeasures(self, comparison) -> list:
         """Dice, HD, ASSD and NSD, at the first percentile and tolerance; the first four if none of them was measured.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,9 +24,41 @@ def metrics(medsegai):
     return application.load_module(REPOSITORY / "MedSegAIMetrics" / "MedSegAIMetrics.py")
 
 
+class Panel:
+    """The opened panel as a user sees it. ``ui``: the named widgets of all its sections."""
+
+    def __init__(self, widget):
+        self.widget = widget
+        self.comparison, self.result = widget.sections
+        self.ui = SimpleNamespace(**{k: v for section in widget.sections for k, v in vars(section.ui).items()})
+
+    @property
+    def chosen(self):
+        """The parameter node."""
+        return self.widget._parameterNode
+
+    @property
+    def running(self):
+        return self.comparison.run.running
+
+    def compare(self):
+        """Press Apply and wait for the end."""
+        self.ui.applyButton.click()
+        assert self.running, self.ui.statusLabel.text
+        self.wait()
+
+    def wait(self, until=lambda: False, seconds=60):
+        """Let the window live until the run has ended, or something has happened."""
+        end = time.monotonic() + seconds
+        while self.running and not until():
+            assert time.monotonic() < end, "the comparison does not end"
+            slicer.app.processEvents()
+            time.sleep(0.002)
+
+
 @pytest.fixture
-def widget(open_panel, metrics):
-    return open_panel(metrics)
+def panel(open_panel, metrics):
+    return Panel(open_panel(metrics))
 
 
 @pytest.fixture
@@ -62,25 +96,36 @@ def shifted(label_volume, labels):
 
 
 @pytest.fixture
-def both(widget, reference, shifted):
+def both(panel, reference, shifted):
     """The panel with reference and test chosen."""
-    widget.ui.referenceSelector.setCurrentNode(reference)
-    widget.ui.testSelector.setCurrentNode(shifted)
-    return widget
+    panel.ui.referenceSelector.setCurrentNode(reference)
+    panel.ui.testSelector.setCurrentNode(shifted)
+    return panel
+
+
+@pytest.fixture
+def compared(both):
+    """The panel with a finished comparison."""
+    both.compare()
+    return both
+
+
+def table_nodes():
+    return slicer.util.getNodesByClass("vtkMRMLTableNode")
 
 
 def dice(a, b):
     return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 
-def rows(widget):
+def rows(panel):
     """The texts of the result table, without its header."""
-    table = widget.ui.resultsTable
+    table = panel.ui.resultsTable
     return [[table.item(r, c).text() for c in range(table.columnCount)] for r in range(table.rowCount)]
 
 
-def headers(widget):
-    table = widget.ui.resultsTable
+def headers(panel):
+    table = panel.ui.resultsTable
     return [table.horizontalHeaderItem(column).text() for column in range(table.columnCount)]
 
 

@@ -11,7 +11,6 @@ It needs a scene, but neither a window nor Qt: in plain Python call ``MedSegAICo
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,6 +44,7 @@ from MedSegAIMetricsLib.worst_plane import WorstPlane, worst_planes
 
 ATTRIBUTE = "MedSegAI.Comparison"  # of a table node: JSON with what was compared, how, and by which version
 ROLES = ("reference", "test")  # in which a table node refers to the nodes that were compared
+TIME_ATTRIBUTE = "MedSegAI.ComparisonTime"  # when it was finished, UTC as ISO 8601
 MAP_MARGIN_MM = 20.0  # how far a distance volume reaches beyond both segments
 UNDER, EXACT, OVER = (0.0, 0.447, 0.698), (0.97, 0.97, 0.97), (0.835, 0.369, 0.0)  # blue, white, vermilion
 # True positive, false positive, false negative: told apart by people who do not see all colors, too.
@@ -134,6 +134,7 @@ class ComparisonLogic:
         try:
             fill_table(node, comparison)
             node.SetAttribute(ATTRIBUTE, to_json(comparison))
+            node.SetAttribute(TIME_ATTRIBUTE, comparison.time)
             for role, identifier in zip(ROLES, comparison.node_ids, strict=True):
                 known = identifier and slicer.mrmlScene.GetNodeByID(identifier)
                 node.SetNodeReferenceID(role, identifier if known else None)
@@ -163,7 +164,8 @@ class ComparisonLogic:
         import slicer
 
         nodes = [node for node in slicer.util.getNodesByClass("vtkMRMLTableNode") if node.GetAttribute(ATTRIBUTE)]
-        return sorted(nodes, key=_time)[::-1]  # of the same second, the one that was added last first
+        # Of the same second, the one that was added last comes first.
+        return sorted(nodes, key=lambda node: node.GetAttribute(TIME_ATTRIBUTE) or "")[::-1]
 
     def writeCsv(self, comparison: SegmentComparison, path, case: str = "") -> Path:
         """Write the rows as CSV with untranslated column names. Raises OutputError if the file cannot be written."""
@@ -255,14 +257,6 @@ class ComparisonLogic:
         limit = max(0.5, float(np.percentile(np.abs(values), 98)))
         _color(model.GetDisplayNode(), limit)
         return model
-
-
-def _time(tableNode) -> str:
-    """When a table's comparison was finished; "" if it is of an unknown version."""
-    try:
-        return str(json.loads(tableNode.GetAttribute(ATTRIBUTE)).get("time", ""))
-    except (ValueError, AttributeError):
-        return ""
 
 
 def _known(comparison: SegmentComparison, segmentId: str) -> str:
