@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
-from scipy.stats.contingency import relative_risk
 
 from MedSegAICore.errors import InputError
 
@@ -88,6 +86,8 @@ def _cases(values: Sequence[bool], name: str) -> np.ndarray:
 def _proportion(hits: int, n: int, confidence: float, reason: str) -> Estimate:
     if not n:
         return Estimate(math.nan, math.nan, math.nan, reason)
+    from scipy.stats import binomtest  # most of the time to import this library, which each comparison starts with
+
     interval = binomtest(hits, n).proportion_ci(confidence, method="wilson")
     return Estimate(hits / n, float(interval.low), float(interval.high))
 
@@ -99,6 +99,8 @@ def _likelihood_ratio(in_positive: int, in_negative: int, positive: int, negativ
         return Estimate(math.nan, math.nan, math.nan, reason)
     if not in_positive and not in_negative:
         return Estimate(math.nan, math.nan, math.nan, "the decision was never made")
+    from scipy.stats.contingency import relative_risk
+
     ratio = relative_risk(in_positive, positive, in_negative, negative)
     interval = ratio.confidence_interval(confidence)
     reason = ""

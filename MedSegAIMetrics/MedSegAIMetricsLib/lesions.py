@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 from scipy import ndimage
-from scipy.optimize import linear_sum_assignment
 
 from MedSegAIMetricsLib.masks import MaskPair
 from MedSegAIMetricsLib.overlap import ratio
@@ -50,5 +49,7 @@ def _dice_of_matches(
     sizes = joint.sum(1)[1:, None] + joint.sum(0)[None, 1:]
     jaccard = common / (sizes - common)
     jaccard[jaccard <= threshold] = 0  # such pairs must not compete with those that can match
+    from scipy.optimize import linear_sum_assignment  # takes a while to import
+
     rows, columns = linear_sum_assignment(-jaccard)
     return (2 * common / sizes)[rows, columns][jaccard[rows, columns] > 0]

@@ -76,6 +76,11 @@ def started(monkeypatch):
     return processes
 
 
+def test_the_child_ends_well(started):
+    run_to_end(steps())
+    assert started[0].returncode == 0
+
+
 def test_closing_ends_the_child_at_once(started):
     generator = steps()
     while not started:
