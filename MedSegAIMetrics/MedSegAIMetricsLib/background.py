@@ -30,6 +30,7 @@ from MedSegAIMetricsLib.matching import Match
 MODULE = "MedSegAIMetricsLib.background"
 FOLDERS = (Path(__file__).resolve().parents[1], Path(sys.modules["MedSegAICore"].__file__).resolve().parents[1])
 PART_BYTES = 8 * 2**20  # what is written at a time
+NICENESS = 5
 REQUEST, ANSWER, PROGRESS, PRINTED = "request", "answer", "progress", "printed"
 
 
@@ -128,6 +129,9 @@ def _answer(folder: Path, status: int) -> dict[str, LabelMeasures]:
 
 def main(folder: Path):
     """Read the request of a folder, and write progress and answer."""
+    if hasattr(os, "nice"):  # the window goes first; on Windows the parent says it when it starts this process
+        with suppress(OSError):
+            os.nice(NICENESS)
     threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
     reference, test, matches, settings = pickle.loads((folder / REQUEST).read_bytes())
     with open(folder / PROGRESS, "w", encoding="utf-8", newline="\n") as file:

@@ -79,7 +79,7 @@ def test_deleting_the_nodes_during_the_run_is_survived(both, reference, shifted)
         slicer.mrmlScene.RemoveNode(node)
     both.wait()
     assert len(rows(both)) == 2
-    assert both.ui.applyButton.toolTip == "Choose the reference."
+    assert not both.ui.applyButton.enabled
 
 
 def test_a_node_that_is_deleted_before_it_was_read_is_an_error(both, shifted):
@@ -154,10 +154,13 @@ def test_overlapping_hidden_and_locked_segments_are_compared(both, label_volume,
     assert not nodes[1].GetDisplayNode().GetSegmentVisibility("whole")
 
 
-def test_a_deleted_node_is_no_longer_chosen(both, shifted):
+def test_a_deleted_node_is_no_longer_chosen(both, reference, shifted):
     slicer.mrmlScene.RemoveNode(shifted)
-    assert both.ui.testSelector.currentNode() is None
-    assert (both.ui.applyButton.enabled, both.ui.applyButton.toolTip) == (False, "Choose the test.")
+    assert both.ui.testSelector.currentNode() is reference  # Slicer's selectors take the one before it
+    assert both.ui.applyButton.toolTip == "Reference and test are the same. Choose another test, or two segments."
+    for node in (reference, *slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode")):
+        slicer.mrmlScene.RemoveNode(node)
+    assert (both.ui.applyButton.enabled, both.ui.applyButton.toolTip) == (False, "Choose the reference.")
     assert entries(both.ui.testSegmentComboBox) == ["(all matching segments)"]
 
 

@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from MedSegAICore.errors import ModelError, WorkerError
-from MedSegAILib.worker.process import SOURCE, apart, environment, find_python, kill_tree
+from MedSegAICore.python_process import apart, find_python, kill_tree
+from MedSegAILib.worker.process import SOURCE, environment
 
 PREFIX = "medsegai: "  # of the sentence that the command prints when it fails
 SECONDS_TO_END = 5.0
