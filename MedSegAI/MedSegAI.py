@@ -10,7 +10,7 @@ import vtk
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -89,6 +89,8 @@ class MedSegAIParameterNode:
     uncertainty: bool = True
     outputSegmentation: vtkMRMLSegmentationNode
     resultSegmentation: vtkMRMLSegmentationNode
+    overlayVolume: vtkMRMLScalarVolumeNode
+    overlayOpacity: Annotated[float, WithinRange(0, 1)] = 0.5
 
 
 class MedSegAIWidget(ModuleWidget):

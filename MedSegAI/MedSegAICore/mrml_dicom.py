@@ -17,8 +17,7 @@ def dicom_files_of_volume(volumeNode) -> list[Path]:
     """
     import slicer
 
-    name = volumeNode.GetName()
-    uids = (volumeNode.GetAttribute(INSTANCES) or "").split()
+    name, uids = volumeNode.GetName(), _instances(volumeNode)
     if not uids:
         raise InputError(
             f"The volume {name!r} was not loaded from DICOM, but DICOM SEG refers to the images that were segmented. "
@@ -35,3 +34,12 @@ def dicom_files_of_volume(volumeNode) -> list[Path]:
             "them again, or give the folder of the series."
         )
     return [Path(file) for file in files]
+
+
+def is_from_dicom(volumeNode) -> bool:
+    """Whether Slicer loaded the volume from DICOM."""
+    return bool(_instances(volumeNode))
+
+
+def _instances(volumeNode) -> list[str]:
+    return (volumeNode.GetAttribute(INSTANCES) or "").split()

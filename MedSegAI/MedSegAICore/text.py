@@ -18,3 +18,8 @@ def format_duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def format_count(number: int) -> str:
+    """A number of things with its thousands apart by a thin space, which no language takes for a decimal mark."""
+    return f"{number:,}".replace(",", "\u2009")

@@ -16,10 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MedSegAICore import mrml, mrml_sequence
+from MedSegAICore import mrml, mrml_overlay, mrml_sequence
 from MedSegAICore.files import write_segmentation
 from MedSegAICore.mrml_maps import maps_of
 from MedSegAICore.mrml_roi import fit_roi
+from MedSegAICore.mrml_segments import SegmentSize, segment_sizes
+from MedSegAILib import segmentation_export
 from MedSegAILib.segmentation_run import Captured, Request, SegmentationRun, protocolDifferences
 
 if TYPE_CHECKING:
@@ -53,6 +55,10 @@ class SegmentationLogic:
         Raises ModelError if there is no such model.
         """
         return self._model(model).card
+
+    def modelTitle(self, identifier: str) -> str:
+        """What people call the model of this id: its title, or the id if it is not in the library."""
+        return next((model.title for model in self.listModels() if model.id == identifier), identifier)
 
     def segment(
         self,
@@ -266,9 +272,28 @@ class SegmentationLogic:
     def volumesMl(self, segmentationNode) -> dict[str, float]:
         """Volume of every segment in ml by segment id: voxel count times voxel volume, without parent transforms.
 
+        Raises what ``segmentSizes`` raises.
+        """
+        return {identifier: size.volume_ml for identifier, size in self.segmentSizes(segmentationNode).items()}
+
+    def segmentSizes(self, segmentationNode) -> dict[str, SegmentSize]:
+        """``voxels``, ``voxel_ml`` and ``volume_ml`` of every segment by its id, hidden ones too; see
+        ``mrml_segments.segment_sizes``.
+
         Raises InputError or GeometryError if the node is not a segmentation or has no geometry.
         """
-        return mrml.label_map_from_segmentation(segmentationNode).volumes_ml()
+        return segment_sizes(segmentationNode)
+
+    def showOverlay(self, mapNode, opacity: float = 0.5):
+        """Lay a map (``probabilityNodes``, ``uncertaintyNode``) over the images of all slice views; None takes it away
+        and gives the views the foreground back that they had.
+        """
+        import slicer
+
+        if mapNode is None:
+            mrml_overlay.hide_overlay(slicer.mrmlScene)
+        else:
+            mrml_overlay.show_overlay(mapNode, opacity)
 
     def provenance(self, segmentationNode) -> dict[str, Any]:
         """How the segmentation was made (the last run into this node): model, device, software, time; {} if by hand."""
@@ -287,6 +312,25 @@ class SegmentationLogic:
         metadata = {mrml.PROVENANCE: text} if text else {}
         write_segmentation(path, mrml.label_map_from_segmentation(segmentationNode), metadata)
         return Path(path)
+
+    def exportSegmentation(
+        self, segmentationNode, folder, format: str = "seg.nrrd", *, rtstruct: bool = False, deidentify: bool = False
+    ) -> list[Path]:
+        """Write a segmentation into a folder, under the node's name; returns the files. None is ever replaced: the
+        names get ``_2``, ``_3``.
+
+        ``format``: ``seg.nrrd`` (see ``saveSegmentation``); ``nii.gz``, one value per voxel, with a ``.json`` beside it
+        that says which value is which segment, refused if segments overlap; ``dcm`` (see ``exportDicomSeg``), which
+        the options are for, with the volume that the segmentation refers to.
+
+        Raises InputError (no segments, unknown format, not from DICOM), OutputError (folder missing, full disk,
+        overlap) and what ``exportDicomSeg`` raises; then nothing is left behind.
+        """
+        return segmentation_export.export_segmentation(self, segmentationNode, folder, format, rtstruct, deidentify)
+
+    def dicomProblem(self, segmentationNode) -> str:
+        """A sentence that says why a segmentation cannot be exported as DICOM; empty if it can."""
+        return segmentation_export.dicom_problem(segmentationNode)
 
     def exportDicomSeg(
         self,

@@ -22,6 +22,7 @@ from MedSegAICore.files import read_label_map, write_image, write_json, write_la
 from MedSegAICore.mrml import PROVENANCE
 from MedSegAICore.registration import write_transform
 from MedSegAILib.inference.result import MAPS
+from MedSegAILib.segmentation_export import describe_segments
 
 if TYPE_CHECKING:
     from MedSegAILib.inference.result import Result
@@ -128,16 +129,12 @@ class CaseFiles:
         return {self.folder / f"{self.name}_{n:04d}_to_first.tfm": np.array(matrix) for n, matrix in matrices.items()}
 
     def _describe(self, result: Result, request: str, warnings: list[str], sums: dict[str, str]) -> dict[str, Any]:
-        volumes = result.label_map.volumes_ml()
-        segments = [
-            {"id": label.id, "name": label.name, "label": label.value, "volume_ml": volumes[label.id]}
-            for label in result.label_map.labels
-        ]
+        segments = describe_segments(result.label_map)
         return {
             "output": self.output.name,
             "output_sha256": sums.pop(self.output.name),
             **({"others": sums} if sums else {}),
-            "volumes_ml": volumes,
+            "volumes_ml": {segment["id"]: segment["volume_ml"] for segment in segments},
             "segments": segments,
             "warnings": warnings,
             "provenance": result.provenance,

@@ -1,0 +1,98 @@
+"""What a list of a segmentation node's segments shows: names and colors, which are cheap, and how large they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from MedSegAICore.errors import InputError
+from MedSegAICore.mrml import STATUS_TAG, reference_grid, segment_layers, with_voxels
+from MedSegAICore.mrml_images import array_of_oriented_image, grid_of_oriented_image
+
+
+@dataclass(frozen=True)
+class SegmentRow:
+    """``color``: as the slice views show it, RGB from 0 to 1. ``visible``: whether it is shown at all.
+
+    ``status``: Slicer's Segmentation.Status, empty if it has none.
+    """
+
+    id: str
+    name: str
+    color: tuple[float, float, float]
+    visible: bool
+    status: str = ""
+
+
+@dataclass(frozen=True)
+class SegmentSize:
+    """How many voxels a segment has, and the volume of one of them in ml."""
+
+    voxels: int
+    voxel_ml: float
+
+    @property
+    def volume_ml(self) -> float:
+        return self.voxels * self.voxel_ml
+
+
+def segment_rows(segmentationNode) -> list[SegmentRow]:
+    """All segments in their order, hidden ones too. No voxel is looked at."""
+    import vtk
+
+    segmentation, display = segmentationNode.GetSegmentation(), segmentationNode.GetDisplayNode()
+    rows = []
+    for number in range(segmentation.GetNumberOfSegments()):
+        identifier = segmentation.GetNthSegmentID(number)
+        segment, status = segmentation.GetSegment(identifier), vtk.reference("")
+        segment.GetTag(STATUS_TAG, status)
+        color = display.GetSegmentColor(identifier) if display else segment.GetColor()
+        visible = display.GetSegmentVisibility(identifier) if display else True
+        rows.append(
+            SegmentRow(identifier, segment.GetName(), tuple(color[n] for n in range(3)), bool(visible), str(status))
+        )
+    return rows
+
+
+def segment_sizes(segmentationNode) -> dict[str, SegmentSize]:
+    """The size of every segment by its id, hidden ones too: its own voxels, without parent transforms.
+
+    Voxels are counted where they are, nothing is copied or resampled; overlapping segments are counted in full.
+    Raises InputError if the node is no segmentation; GeometryError if it holds surfaces only, and nothing says how
+    large a voxel is.
+    """
+    if segmentationNode is None or not segmentationNode.IsA("vtkMRMLSegmentationNode"):
+        what = "nothing" if segmentationNode is None else repr(segmentationNode.GetName())
+        raise InputError(f"A segmentation is needed, but {what} was given.")
+    segmentation = segmentationNode.GetSegmentation()
+    if not _has_voxels(segmentation):
+        segmentation = with_voxels(segmentationNode, reference_grid(segmentationNode))
+    sizes = {}
+    for image, labels in segment_layers(segmentation):
+        counts, voxel_ml = _counts(image)
+        for label in labels:
+            voxels = int(counts[label.value]) if label.value < len(counts) else 0
+            sizes[label.id] = SegmentSize(voxels, voxel_ml)
+    return {identifier: sizes[identifier] for identifier in segmentation.GetSegmentIDs() if identifier in sizes}
+
+
+def _has_voxels(segmentation) -> bool:
+    import slicer
+
+    binary = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    return segmentation.GetNumberOfSegments() == 0 or segmentation.ContainsRepresentation(binary)
+
+
+def _counts(image) -> tuple[np.ndarray, float]:
+    """How many voxels have each label value, and the volume of one in ml."""
+    if image is None or 0 in image.GetDimensions() or image.GetPointData().GetScalars() is None:
+        return np.zeros(0, np.int64), 0.0
+    array = array_of_oriented_image(image)
+    if array.dtype.kind != "u":  # Slicer's effects keep the type of the image, which readers may have made signed
+        array = np.maximum(array, 0).astype(np.uint16)
+    counts = np.zeros(np.iinfo(array.dtype).max + 1, np.int64)
+    for plane in array:  # bincount makes 8 bytes of each voxel
+        part = np.bincount(plane.ravel())
+        counts[: len(part)] += part
+    return counts, float(grid_of_oriented_image(image).voxel_volume_ml)
