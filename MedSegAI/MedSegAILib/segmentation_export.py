@@ -78,7 +78,7 @@ def _write_nifti(logic, segmentationNode, path: Path, sidecar: Path):
     if len(label_map.layers) > 1:
         raise OutputError(
             f"The segments of {segmentationNode.GetName()!r} overlap, but NIfTI has one value per voxel, so parts of "
-            "them would be lost. Nothing was written. Choose Segmentation (.seg.nrrd)."
+            "them would be lost. Nothing was written. Choose .seg.nrrd."
         )
     provenance = logic.provenance(segmentationNode)
     write_label_nifti(path, label_map)

@@ -78,7 +78,7 @@ def test_nifti_has_its_labels_beside_it(node, tmp_path):
 
 
 def test_nifti_is_refused_if_segments_overlap(scene, tmp_path):
-    with pytest.raises(OutputError, match=r"overlap, but NIfTI has one value per voxel.*Choose Segmentation"):
+    with pytest.raises(OutputError, match=r"overlap, but NIfTI has one value per voxel.*Choose .seg.nrrd"):
         SegmentationLogic().exportSegmentation(on_a_volume(scene, overlap=True), tmp_path, "nii.gz")
     assert names(tmp_path) == []
     (path,) = SegmentationLogic().exportSegmentation(on_a_volume(scene, overlap=True), tmp_path)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import slicer
 from slicer.i18n import tr as _
 
 from MedSegAICore import mrml_display
+from MedSegAILib.panels.busy import busyCursor
 
 
 class DisplayControls:
@@ -42,9 +42,9 @@ class DisplayControls:
         if self._node is not None:
             mrml_display.set_opacity(self._node, value / 100)
 
-    def _onSurfaces(self, *_checked):
+    def _onSurfaces(self, shown):
         if self._node is None:
             return
-        with slicer.util.WaitCursor():
-            mrml_display.show_surfaces(self._node, self._ui.surfacesCheckBox.checked)
+        with busyCursor():
+            mrml_display.show_surfaces(self._node, shown)
         self.update(self._node)

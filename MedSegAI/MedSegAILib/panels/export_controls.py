@@ -11,10 +11,12 @@ import slicer
 from slicer.i18n import tr as _
 
 from MedSegAICore.errors import MedSegAIError
+from MedSegAILib.panels.busy import busyCursor
 from MedSegAILib.panels.dependencies import ensure
 
 FOLDER, FORMAT = "MedSegAI/exportFolder", "MedSegAI/exportFormat"  # what people choose once is remembered for them
 RTSTRUCT, DEIDENTIFY = "MedSegAI/exportRtstruct", "MedSegAI/exportDeidentify"
+LONGEST = 30  # characters of a path that are shown
 _BREAK = "\u200b"  # a line may break here; paths have no blanks
 
 
@@ -25,8 +27,8 @@ class ExportControls:
         self._ui, self._logic, self._node = ui, logic, None
         self._reason = self._folder = ""
         texts = {
-            "seg.nrrd": _("Segmentation (.seg.nrrd)"),
-            "nii.gz": _("Label map (.nii.gz)"),
+            "seg.nrrd": _("Slicer (.seg.nrrd)"),
+            "nii.gz": _("NIfTI (.nii.gz)"),
             "dcm": _("DICOM SEG (.dcm)"),
         }
         for format, text in texts.items():
@@ -34,6 +36,7 @@ class ExportControls:
         setting = slicer.util.settingsValue
         ui.formatComboBox.setCurrentIndex(max(0, ui.formatComboBox.findData(setting(FORMAT, "seg.nrrd"))))
         ui.folderButton.directory = setting(FOLDER, str(Path.home()))
+        self._showFolder()
         ui.rtstructCheckBox.checked = setting(RTSTRUCT, False, converter=slicer.util.toBool)
         ui.deidentifyCheckBox.checked = setting(DEIDENTIFY, False, converter=slicer.util.toBool)
         ui.formatComboBox.currentIndexChanged.connect(self._onFormat)
@@ -74,6 +77,13 @@ class ExportControls:
 
     def _onFolder(self, *_path):
         qt.QSettings().setValue(FOLDER, self._ui.folderButton.directory)
+        self._showFolder()
+
+    def _showFolder(self):
+        """The end of the path, which tells folders apart, and the whole of it in the tool tip."""
+        path = self._ui.folderButton.directory
+        self._ui.folderButton.text = path if len(path) <= LONGEST else "…" + path[1 - LONGEST :]
+        self._ui.folderButton.toolTip = _("{path}: where exported files go. It is remembered.").format(path=path)
 
     def _onExport(self):
         if self._node is None:
@@ -82,7 +92,7 @@ class ExportControls:
         try:
             if self._format() == "dcm":
                 ensure("highdicom", _("Writing DICOM SEG"))
-            with slicer.util.WaitCursor():
+            with busyCursor():
                 paths = self._logic.exportSegmentation(
                     self._node,
                     self._ui.folderButton.directory,

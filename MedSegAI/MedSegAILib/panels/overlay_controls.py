@@ -10,6 +10,7 @@ class OverlayControls:
 
     def __init__(self, ui, logic):
         self._ui, self._logic, self._parameterNode = ui, logic, None
+        self._entries = None  # texts and IDs in the combo box
         self._shown = None  # ID of the map and opacity, as the views were told
         ui.overlayComboBox.currentIndexChanged.connect(self._onChosen)
         ui.overlaySlider.valueChanged.connect(self._onOpacity)
@@ -44,25 +45,31 @@ class OverlayControls:
 
     def _fill(self, maps, chosen):
         combo, slider = self._ui.overlayComboBox, self._ui.overlaySlider
+        entries = [(_("None"), ""), *((text, node.GetID()) for text, node in maps)]
         combo.blockSignals(True)
-        combo.clear()
-        combo.addItem(_("None"), "")
-        for text, node in maps:
-            combo.addItem(text, node.GetID())
+        if entries != self._entries:  # not while somebody is choosing
+            self._entries = entries
+            combo.clear()
+            for text, identifier in entries:
+                combo.addItem(text, identifier)
         combo.setCurrentIndex(combo.findData(chosen.GetID() if chosen is not None else ""))
         combo.blockSignals(False)
         combo.enabled = bool(maps)
-        if maps:
-            combo.toolTip = _("A map laid over the image in all slice views: where the model is unsure, or how sure.")
-        else:
-            combo.toolTip = _(
-                "There are no maps of this segmentation. To get them, tick Uncertainty or Probabilities under Advanced "
-                "before you run the model."
-            )
+        combo.toolTip = self._explanation(maps)
         slider.blockSignals(True)
         slider.setValue(round(100 * self._parameterNode.overlayOpacity))
         slider.blockSignals(False)
-        slider.enabled = chosen is not None
+        for widget in (self._ui.overlayOpacityLabel, slider):
+            widget.visible = chosen is not None
+
+    @staticmethod
+    def _explanation(maps) -> str:
+        if maps:
+            return _("A map laid over the image in all slice views: where the model is unsure, or how sure it is.")
+        return _(
+            "There are no maps of this segmentation. To get them, tick Uncertainty or Probabilities under Advanced "
+            "before you run the model."
+        )
 
     def _onChosen(self, *_index):
         if self._parameterNode is None:

@@ -25,8 +25,9 @@ SMALL = 0.9  # size of the text on the origin, of that of the panel
 # What is of use only when there is a segmentation.
 PARTS = (
     *("resultsTable", "sliceViewsLabel", "sliceStyleComboBox", "opacitySlider", "surfacesLabel", "surfacesCheckBox"),
-    *("overlayLabel", "overlayComboBox", "overlaySlider", "formatLabel", "formatComboBox", "exportButton"),
-    *("folderLabel", "folderButton", "dicomLabel", "rtstructCheckBox", "deidentifyCheckBox"),
+    *("overlayLabel", "overlayComboBox", "overlayOpacityLabel", "overlaySlider"),
+    *("formatLabel", "formatComboBox", "exportButton", "folderLabel", "folderButton"),
+    *("dicomLabel", "rtstructCheckBox", "deidentifyCheckBox"),
 )
 
 
@@ -47,15 +48,12 @@ class ResultSection(Section):
         self._changed, self._edited = _timer(self._showChanges), _timer(self._showSizes)
         _makeSmall(ui.provenanceLabel)
         _makeSmall(ui.warningsLabel)
-        self.update()
+        self._observe(None)
 
     def update(self):
         node = self.parameterNode.resultSegmentation if self.parameterNode is not None else None
         if node is not self._node:
             self._observe(node)
-            for name in PARTS:
-                getattr(self.ui, name).visible = node is not None
-            self._showSizes()
         self._showChanges()
 
     def closeScene(self):
@@ -73,6 +71,9 @@ class ResultSection(Section):
         self._node = node
         for observed in self._observed(node):
             self.addObserver(*observed)
+        for name in PARTS:
+            getattr(self.ui, name).visible = node is not None
+        self._showSizes()
 
     def _observed(self, node) -> list[tuple]:
         """What is observed of a segmentation: subject, event and callback."""
@@ -131,6 +132,7 @@ class ResultSection(Section):
         """Count the voxels of all segments."""
         self._edited.stop()
         if self._node is None:
+            self._table.fill([])
             _setText(self.ui.sizesLabel, _("Run a model, or choose a segmentation."))
             return
         try:

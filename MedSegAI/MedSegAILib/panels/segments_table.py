@@ -60,10 +60,9 @@ class SegmentsTable:
             self._onVisible(self._rows[item.row()].id, item.checkState() == qt.Qt.Checked)
 
     def _fitHeight(self):
-        count = min(len(self._rows), MOST_ROWS)
-        rows = sum(self._table.rowHeight(number) for number in range(count))
-        header = self._table.horizontalHeader().sizeHint.height()
-        self._table.setFixedHeight(header + rows + 2 * self._table.frameWidth)
+        row = self._table.verticalHeader().defaultSectionSize
+        self._table.horizontalHeader().setFixedHeight(row)
+        self._table.setFixedHeight(row * (1 + min(len(self._rows), MOST_ROWS)) + 2 * self._table.frameWidth)
 
 
 def _volumeItem():
