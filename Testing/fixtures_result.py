@@ -25,9 +25,6 @@ PROVENANCE = {
 
 @pytest.fixture
 def widget(open_panel):
-    import qt
-
-    qt.QSettings().remove("MedSegAI")
     return open_panel()
 
 

@@ -383,7 +383,8 @@ def no_torch(monkeypatch):
 # ---- the module ----------------------------------------------------------------------------------------------------
 
 
-SET_BY_THE_PANEL = {"modelId", "quality", "registration", "resultSegmentation"}  # tested one by one
+# Tested one by one.
+SET_BY_THE_PANEL = {"modelId", "quality", "registration", "resultSegmentation", "overlayVolume", "overlayOpacity"}
 
 
 def test_every_parameter_has_a_widget_or_is_set_by_the_panel(widget):
