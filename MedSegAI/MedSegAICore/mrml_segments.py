@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from MedSegAICore.errors import InputError
 from MedSegAICore.mrml import STATUS_TAG, reference_grid, segment_layers, with_voxels
 from MedSegAICore.mrml_images import array_of_oriented_image, grid_of_oriented_image
+
+FEW = 24  # labels; so many passes over the voxels take as long as one that counts all values
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,12 @@ def segment_sizes(segmentationNode) -> dict[str, SegmentSize]:
         segmentation = with_voxels(segmentationNode, reference_grid(segmentationNode))
     sizes = {}
     for image, labels in segment_layers(segmentation):
-        counts, voxel_ml = _counts(image)
-        for label in labels:
-            voxels = int(counts[label.value]) if label.value < len(counts) else 0
-            sizes[label.id] = SegmentSize(voxels, voxel_ml)
+        if image is None or 0 in image.GetDimensions() or image.GetPointData().GetScalars() is None:
+            sizes.update((label.id, SegmentSize(0, 0.0)) for label in labels)
+            continue
+        voxel_ml = float(grid_of_oriented_image(image).voxel_volume_ml)
+        counts = _counts(array_of_oriented_image(image), [label.value for label in labels])
+        sizes.update((label.id, SegmentSize(counts[label.value], voxel_ml)) for label in labels)
     return {identifier: sizes[identifier] for identifier in segmentation.GetSegmentIDs() if identifier in sizes}
 
 
@@ -84,15 +89,12 @@ def _has_voxels(segmentation) -> bool:
     return segmentation.GetNumberOfSegments() == 0 or segmentation.ContainsRepresentation(binary)
 
 
-def _counts(image) -> tuple[np.ndarray, float]:
-    """How many voxels have each label value, and the volume of one in ml."""
-    if image is None or 0 in image.GetDimensions() or image.GetPointData().GetScalars() is None:
-        return np.zeros(0, np.int64), 0.0
-    array = array_of_oriented_image(image)
-    if array.dtype.kind != "u":  # Slicer's effects keep the type of the image, which readers may have made signed
-        array = np.maximum(array, 0).astype(np.uint16)
+def _counts(array: np.ndarray, values: Sequence[int]) -> dict[int, int]:
+    """How many voxels have each of these values."""
+    if len(values) <= FEW or array.dtype.kind != "u":
+        return {value: int(np.count_nonzero(array == value)) for value in values}
     counts = np.zeros(np.iinfo(array.dtype).max + 1, np.int64)
     for plane in array:  # bincount makes 8 bytes of each voxel
         part = np.bincount(plane.ravel())
         counts[: len(part)] += part
-    return counts, float(grid_of_oriented_image(image).voxel_volume_ml)
+    return {value: int(counts[value]) for value in values}

@@ -38,6 +38,13 @@ def test_sizes_are_counted_voxels_times_their_volume(scene, name, overlap):
     assert {identifier: size.volume_ml for identifier, size in sizes.items()} == pytest.approx(label_map.volumes_ml())
 
 
+def test_many_segments_of_one_layer_are_told_apart(scene):
+    array = np.repeat(np.arange(60, dtype=np.uint8).reshape(3, 4, 5), 2, axis=2)  # each value twice
+    labels = [Label(value, f"s{value}", f"S{value}") for value in range(1, 61)]  # and 60 not at all
+    sizes = segment_sizes(mrml.segmentation_from_label_map(LabelMap(array, make_grid((3, 4, 10)), labels)))
+    assert [size.voxels for size in sizes.values()] == [2] * 59 + [0]
+
+
 def test_what_was_painted_is_counted(scene):
     grid = make_grid((6, 7, 8))
     node = mrml.segmentation_from_label_map(two_boxes(make_grid((9, 10, 11))))
