@@ -165,9 +165,11 @@ def test_a_long_folder_is_shown_by_its_end(chosen, tmp_path):
 # ---- DICOM ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def from_dicom(section, tmp_path, monkeypatch):
-    """A segmentation of a volume that Slicer's DICOM module loaded; it is chosen, and so are DICOM and a folder."""
+def choose_from_dicom(section, source, tmp_path, monkeypatch):
+    """Choose a segmentation of a volume as Slicer's DICOM module loads it, the format DICOM, and a folder to write to.
+
+    Returns the database: the file of each instance UID.
+    """
     import slicer
 
     from MedSegAICore import mrml
@@ -175,16 +177,14 @@ def from_dicom(section, tmp_path, monkeypatch):
     from MedSegAICore.image import Label, LabelMap
     from MedSegAICore.mrml_dicom import INSTANCES
 
-    shape = (8, 10, 9)
-    write_series(tmp_path / "dicom", np.zeros(shape, np.int16))
-    series = only_image_series(find_series(tmp_path / "dicom"), tmp_path)
+    series = only_image_series(find_series(source), source)
     files = {part.uid: str(part.file) for part in series.slices}
     # Slicer's database is a part of the application; this stands in for the one method that is asked.
     database = SimpleNamespace(isOpen=True, fileForInstance=lambda uid: files.get(uid, ""))
     monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
-    volume = make_volume(slicer, np.zeros(shape, np.int16), series.grid, "5: T1")
+    volume = make_volume(slicer, np.zeros(series.grid.shape, np.int16), series.grid, "5: T1")
     volume.SetAttribute(INSTANCES, " ".join(files))
-    array = np.zeros(shape, np.uint8)
+    array = np.zeros(series.grid.shape, np.uint8)
     array[1:4, 2:6, 3:8] = 1
     labels = LabelMap(array, series.grid, (Label(1, "a", "A", (1, 0, 0)),))
     node = mrml.segmentation_from_label_map(labels, volume, provenance={"model": {"id": "m", "version": "2"}})
@@ -193,6 +193,12 @@ def from_dicom(section, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     section.ui.folderButton.directory = str(tmp_path / "out")
     return files
+
+
+@pytest.fixture
+def from_dicom(section, tmp_path, monkeypatch):
+    write_series(tmp_path / "dicom", np.zeros((8, 10, 9), np.int16))
+    return choose_from_dicom(section, tmp_path / "dicom", tmp_path, monkeypatch)
 
 
 def test_only_dicom_has_the_boxes_of_dicom(chosen):
@@ -233,6 +239,19 @@ def test_dicom_seg_and_contours_are_written_and_the_patient_left_out(from_dicom,
     section.ui.exportButton.click()
     assert b"Jane" not in (tmp_path / "out" / "5_ T1 segmentation_2.dcm").read_bytes()
     assert len(names(tmp_path / "out")) == 3
+
+
+def test_a_real_series_gets_its_segmentation_back_on_its_voxels(section, shared_data, tmp_path, monkeypatch):
+    pytest.importorskip("highdicom")
+    from MedSegAICore.files import read_image, read_label_map
+
+    source = shared_data("dicom_hippocrop_study/11_HCropVolume")
+    choose_from_dicom(section, source, tmp_path, monkeypatch)
+    section.ui.exportButton.click()
+    found = read_label_map(tmp_path / "out" / "5_ T1 segmentation.dcm")
+    assert found.grid.matches(read_image(source).grid)
+    assert found.array[1:4, 2:6, 3:8].all()
+    assert found.array.sum() == 3 * 4 * 5
 
 
 def test_dicom_files_that_are_gone_are_said(from_dicom, section, tmp_path):
