@@ -35,7 +35,7 @@ def world_grid(node) -> Grid:
     holds the whole bent volume. Raises InputError for other nodes; GeometryError if there is no grid.
     """
     own = reference_grid(node) if node.IsA("vtkMRMLSegmentationNode") else grid_from_volume(node)
-    transform, matrix = _to_world(node)
+    transform, matrix = to_world(node)
     if transform is None:
         return Grid(own.shape, matrix @ own.ijk_to_ras)
     center = own.center_ras()[None]
@@ -60,13 +60,13 @@ def label_map_in_world(node, grid: Grid, segmentIds: Sequence[str] | None = None
     Raises InputError if the node holds no segments or not the named ones; GeometryError if there is no grid.
     """
     layers = list(_layers_of(node, grid, segmentIds))
-    transform, matrix = _to_world(node)
+    transform, matrix = to_world(node)
     for image, labels in layers:
         grid = _extended(grid, image, [label.value for label in labels], transform, matrix)
     packer, resampled = LayerPacker(grid), False
     for image, labels in layers:
-        to_world = transform if transform is not None else _linear(matrix)
-        placed, _lost = resample_labels(image, [label.value for label in labels], grid, to_world)
+        through = transform if transform is not None else _linear(matrix)
+        placed, _lost = resample_labels(image, [label.value for label in labels], grid, through)
         packer.add(placed, labels)
         if transform is not None:
             resampled = True
@@ -113,7 +113,7 @@ def _segmentation_layers(node, grid: Grid) -> Iterator[tuple]:
 
 def _own_grid(node, grid: Grid) -> Grid:
     """For surfaces: voxels as fine as those of ``grid`` around them, in the node's frame."""
-    transform, matrix = _to_world(node)
+    transform, matrix = to_world(node)
     if transform is not None:
         return reference_grid(node)
     bounds = [0.0] * 6
@@ -151,7 +151,7 @@ def _model(node, grid: Grid) -> tuple:
     if mesh is None or not mesh.GetNumberOfPolys():
         raise InputError(f"The model {node.GetName()!r} has no surface.")
     converter = slicer.vtkSegmentationConverter
-    transform, matrix = _to_world(node)
+    transform, matrix = to_world(node)
     inverse = np.linalg.inv(matrix) if transform is None else np.eye(4)
     own = _grid_around(Grid((1, 1, 1), inverse @ grid.ijk_to_ras), _corners(mesh.GetBounds()))
     segmentation, segment = slicer.vtkSegmentation(), slicer.vtkSegment()
@@ -167,7 +167,7 @@ def _model(node, grid: Grid) -> tuple:
     return image, [Label(1, node.GetName(), node.GetName())]
 
 
-def _to_world(node):
+def to_world(node):
     """(non-linear transform or None, linear 4x4 matrix) from the node's frame to the world."""
     import slicer
     import vtk
