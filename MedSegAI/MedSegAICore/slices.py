@@ -42,7 +42,7 @@ def slices_through(mask_kji: np.ndarray, ijk_to_world: np.ndarray, slices: Slice
     orientation; the time depends on the number of rows, not of voxels.
     """
     axes = slices.normal @ ijk_to_world[:3, :3]
-    first, last = (_distances(voxels, mask_kji.shape, ijk_to_world, slices) for voxels in _row_ends(mask_kji))
+    first, last = (distances_along(voxels, mask_kji.shape, ijk_to_world, slices) for voxels in _row_ends(mask_kji))
     half = np.abs(axes).sum() / 2
     return _numbers_between(np.minimum(first, last) - half, np.maximum(first, last) + half, slices)
 
@@ -85,6 +85,13 @@ def ranked_slices(distances_mm: np.ndarray, values: np.ndarray, slices: Slices, 
     return ranked
 
 
+def distances_along(voxels: np.ndarray, shape_kji, ijk_to_world: np.ndarray, slices: Slices) -> np.ndarray:
+    """Where the centers of voxels, given by flat indices into (K, J, I), lie along the normal, in mm."""
+    k, j, i = np.unravel_index(voxels, shape_kji)
+    along_i, along_j, along_k = slices.normal @ ijk_to_world[:3, :3]
+    return along_i * i + along_j * j + along_k * k + slices.normal @ ijk_to_world[:3, 3]
+
+
 def _row_ends(mask_kji: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Flat indices of the first and of the last voxel of every row of neighbors along I.
 
@@ -95,13 +102,6 @@ def _row_ends(mask_kji: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     after = np.zeros_like(mask_kji)
     after[..., :-1] = mask_kji[..., 1:]
     return np.flatnonzero(mask_kji & ~before), np.flatnonzero(mask_kji & ~after)
-
-
-def _distances(voxels: np.ndarray, shape_kji, ijk_to_world: np.ndarray, slices: Slices) -> np.ndarray:
-    """Where centers of voxels, given by flat indices, lie along the normal, in mm."""
-    k, j, i = np.unravel_index(voxels, shape_kji)
-    along_i, along_j, along_k = slices.normal @ ijk_to_world[:3, :3]
-    return along_i * i + along_j * j + along_k * k + slices.normal @ ijk_to_world[:3, 3]
 
 
 def _surface(mask_kji: np.ndarray) -> np.ndarray:
