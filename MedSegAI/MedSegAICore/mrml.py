@@ -106,7 +106,7 @@ def volume_node_from_image(image: Image, name: str = "Volume", volumeNode=None, 
     node.SetIJKToRASMatrix(matrix_from_array(image.grid.ijk_to_ras))
     node.CreateDefaultDisplayNodes()
     if volumeNode is not None:
-        _place_beside(node, volumeNode)
+        place_beside(node, volumeNode)
     return node
 
 
@@ -170,7 +170,7 @@ def segmentation_from_label_map(
         node.CreateDefaultDisplayNodes()
         _set_reference_geometry(node, labelMap.grid, volumeNode)
         if volumeNode is not None:
-            _place_beside(node, volumeNode)
+            place_beside(node, volumeNode)
         tags = {}
         if provenance is not None:
             text = json.dumps(provenance, sort_keys=True, default=str)
@@ -217,8 +217,11 @@ def _set_reference_geometry(node, grid: Grid, volumeNode):
     node.GetSegmentation().SetConversionParameter(converter.GetReferenceImageGeometryParameterName(), geometry)
 
 
-def _place_beside(node, volumeNode):
-    """Same parent transform, and same parent (study, folder) in the subject hierarchy: DICOM export needs the study."""
+def place_beside(node, volumeNode):
+    """Give a node the parent transform and the parent in the subject hierarchy (study, folder) of another one.
+
+    DICOM export needs the study.
+    """
     import slicer
 
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
