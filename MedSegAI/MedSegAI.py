@@ -91,6 +91,7 @@ class MedSegAIParameterNode:
     resultSegmentation: vtkMRMLSegmentationNode
     overlayVolume: vtkMRMLScalarVolumeNode
     overlayOpacity: Annotated[float, WithinRange(0, 1)] = 0.5
+    correctedSegmentation: vtkMRMLSegmentationNode
 
 
 class MedSegAIWidget(ModuleWidget):

@@ -15,7 +15,14 @@ import numpy as np
 
 from MedSegAICore.errors import InputError
 from MedSegAICore.image import LabelMap
-from MedSegAICore.mrml import PROVENANCE, label_map_from_segmentation, place_beside, reference_grid, with_voxels
+from MedSegAICore.mrml import (
+    PROVENANCE,
+    grid_from_volume,
+    label_map_from_segmentation,
+    place_beside,
+    reference_grid,
+    with_voxels,
+)
 
 DRAFT = "MedSegAI.Draft"  # role of the reference from a correction to its draft
 COLOR_TABLE = "labelmapConversionColorTableNode"  # Slicer's role of the label values that an export uses
@@ -93,13 +100,46 @@ def finish_correction(node):
 
 
 def resume_correction(node):
-    """Mark the completed segments as in progress again, and hide the draft, if there is one."""
-    logic = _status_logic()
-    _change_status(node, {logic.Completed: logic.InProgress})
+    """Show the node and hide its draft; completed segments of a correction are in progress again."""
+    if "correction" in json.loads(node.GetAttribute(PROVENANCE) or "{}"):
+        logic = _status_logic()
+        _change_status(node, {logic.Completed: logic.InProgress})
     node.CreateDefaultDisplayNodes()
     node.SetDisplayVisibility(True)
     if draft_of(node) is not None:
         draft_of(node).SetDisplayVisibility(False)
+
+
+def new_segmentation(volumeNode):
+    """A segmentation node with one empty segment, to be drawn on a volume from nothing.
+
+    Raises InputError if the volume holds no voxels.
+    """
+    grid_from_volume(volumeNode)
+    scene = volumeNode.GetScene()
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volumeNode.GetName()} segmentation")
+    set_volume_of(node, volumeNode)
+    node.GetSegmentation().AddEmptySegment()
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def volume_of(node):
+    """The volume on which a segmentation is drawn: the one it refers to, if that is still in the scene."""
+    return node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+
+
+def set_volume_of(node, volumeNode):
+    """Say on which volume a segmentation is drawn. Only one without a segment is put on its voxels and moved to it.
+
+    Raises InputError if the volume holds no voxels.
+    """
+    grid_from_volume(volumeNode)
+    if node.GetSegmentation().GetNumberOfSegments():
+        node.SetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole(), volumeNode.GetID())
+        return
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    place_beside(node, volumeNode)
 
 
 def segments_overlap(node) -> bool:
@@ -144,6 +184,19 @@ def is_draft_shown(node) -> bool:
     """Whether ``show_draft`` shows the outlines of the draft."""
     outline = _outline(draft_of(node)) if draft_of(node) is not None else None
     return outline is not None and bool(outline.GetVisibility())
+
+
+def is_outlined(node) -> bool:
+    """Whether slice views show only the outlines of the segments, so that the image can be seen in them."""
+    display = node.GetDisplayNode()
+    return display is not None and bool(display.GetVisibility2DOutline()) and not display.GetVisibility2DFill()
+
+
+def set_outlined(node, outlined: bool):
+    """Show only the outlines of the segments in slice views, or their area too."""
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetVisibility2DOutline(True)
+    node.GetDisplayNode().SetVisibility2DFill(not outlined)
 
 
 def hash_of(labelMap: LabelMap) -> str:

@@ -22,6 +22,7 @@ from MedSegAICore.mrml_maps import maps_of
 from MedSegAICore.mrml_roi import fit_roi
 from MedSegAICore.mrml_segments import SegmentSize, segment_sizes
 from MedSegAILib import segmentation_export
+from MedSegAILib.correction_logic import CorrectionLogic
 from MedSegAILib.segmentation_run import Captured, Request, SegmentationRun, protocolDifferences
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class SegmentationLogic:
+class SegmentationLogic(CorrectionLogic):
     """Runs models on the volumes of a scene. The networks of the last run stay loaded, so the next one starts at once.
 
     A class to mix into Slicer's ``ScriptedLoadableModuleLogic``, which does not call further constructors; so it has
