@@ -76,4 +76,4 @@ class HeldKey(qt.QObject):
 
 def isMousePressed() -> bool:
     """Whether a stroke may be going on."""
-    return int(qt.QApplication.mouseButtons()) != 0
+    return qt.QApplication.mouseButtons() != qt.Qt.NoButton
