@@ -33,7 +33,6 @@ class qSlicerWidget(Strict, QtWidgets.QWidget):
 
     _is_cpp = True
     mrmlSceneChanged = Signal(object)
-    isEntered = False
 
     def __init__(self, parent=None):
         super().__init__(parent)

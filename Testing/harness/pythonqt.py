@@ -28,8 +28,11 @@ if sys.version_info < (3, 12):
     for singleton in (None, True, False):
         ctypes.c_ssize_t.from_address(id(singleton)).value += 1 << 40
 
-# Qt calls these of Python classes by name, so they must stay methods; PythonQt shows them as attributes.
-KEPT_METHODS = {"sizeHint", "minimumSizeHint"}
+# Virtual methods, which PySide6 looks up by name when Qt calls them: they must stay methods. PythonQt has attributes.
+KEPT_METHODS = {
+    ("QWidget", "sizeHint"), ("QWidget", "minimumSizeHint"), ("QProgressBar", "text"), ("QAbstractAnimation", "duration"),
+    ("QVariantAnimation", "duration"), ("QPauseAnimation", "duration"), ("QAnimationGroup", "duration"),
+}  # fmt: skip
 # Attributes for panels, as in PythonQt, but methods for the harness's own code.
 METHODS_FOR_THE_HARNESS = {"objectName", "sizePolicy"}
 # isinstance() and findChildren() need the real base classes.
@@ -82,13 +85,9 @@ def make_qt() -> types.ModuleType:
 def _declare_properties(cls):
     meta = cls.staticMetaObject
     for index in range(meta.propertyOffset(), meta.propertyCount()):
-        declared = meta.property(index)
-        if declared.name() not in KEPT_METHODS:
-            setattr(
-                cls,
-                declared.name(),
-                _Property(declared.name(), declared.typeName(), getattr(cls, declared.name(), None)),
-            )
+        name, type_name = meta.property(index).name(), meta.property(index).typeName()
+        if (cls.__name__, name) not in KEPT_METHODS:
+            setattr(cls, name, _Property(name, type_name, getattr(cls, name, None)))
 
 
 def _cpp_class(name: str, value):

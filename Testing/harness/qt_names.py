@@ -18,7 +18,6 @@ _BEGINNINGS = (
 # Members that came with Qt 6.
 ONLY_IN_QT6 = {
     "QAbstractItemView": ("setUpdateThreshold", "updateThreshold", "keyboardSearchFlags", "setKeyboardSearchFlags"),
-    "QCheckBox": ("checkStateChanged",),
     "QColor": ("fromString", "isValidColorName"),
     "QComboBox": ("labelDrawingMode", "setLabelDrawingMode"),
     "QDateTimeEdit": ("setTimeZone", "timeZone"),
@@ -35,6 +34,9 @@ ONLY_IN_QT6 = {
     "QStyleHints": ("accessibility", "colorScheme", "setColorScheme", "unsetColorScheme"),
     "QWidget": ("setScreen",),
 }
+
+# Signals that came with Qt 6; PySide6 finds them past the attributes of a class.
+SIGNALS_ONLY_IN_QT6 = {"checkStateChanged"}
 
 
 def is_offered(name: str) -> bool:

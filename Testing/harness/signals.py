@@ -15,7 +15,7 @@ import weakref
 
 from PySide6 import QtCore
 
-from harness import members
+from harness import members, qt_names
 from harness.strictness import is_harness
 
 _pyside_connect, _pyside_disconnect = QtCore.SignalInstance.connect, QtCore.SignalInstance.disconnect
@@ -44,6 +44,8 @@ def _connect(signal, slot, *kind):
     if not callable(slot):
         raise TypeError(f"{signal} cannot be connected to {slot!r}, which cannot be called")
     name, count = _name_and_count(signal)
+    if name in qt_names.SIGNALS_ONLY_IN_QT6:
+        raise AttributeError(f"The signal {name} does not exist in Qt 5.15, which Slicer may be built with")
     if name in _WITH_DEFAULT and count == 0:
         with contextlib.suppress(KeyError, IndexError, TypeError):  # a stand-in's clicked() may have no argument
             signal, count = signal[_WITH_DEFAULT[name]], 1

@@ -100,7 +100,3 @@ class _Hidden:
         if is_harness():
             return self._member.__get__(instance, owner)
         raise AttributeError(f"{owner.__name__}.{self._name} does not exist in Qt 5.15, which Slicer may be built with")
-
-    def __set__(self, instance, value):
-        """With this, Python looks here before it looks into the object, where PySide6 keeps signals."""
-        raise AttributeError(f"{type(instance).__name__}.{self._name} cannot be set")
