@@ -48,7 +48,10 @@ def parameterNodeWrapper(cls=None):
         return parameterNodeWrapper
     parameters = {}
     for name, hint in typing.get_type_hints(cls, include_extras=True).items():
-        storage, annotations = storage_for(hint), split_annotations(hint)[1]
+        try:
+            storage, annotations = storage_for(hint), split_annotations(hint)[1]
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from error
         defaults = [one for one in annotations if isinstance(one, Default)]
         default = Default(getattr(cls, name)) if hasattr(cls, name) else (defaults or [Default(storage.default)])[0]
         parameters[name] = _Parameter(name, hint, storage, default)

@@ -30,8 +30,9 @@ if sys.version_info < (3, 12):
 
 # Virtual methods, which PySide6 looks up by name when Qt calls them: they must stay methods. PythonQt has attributes.
 KEPT_METHODS = {
-    ("QWidget", "sizeHint"), ("QWidget", "minimumSizeHint"), ("QProgressBar", "text"), ("QAbstractAnimation", "duration"),
-    ("QVariantAnimation", "duration"), ("QPauseAnimation", "duration"), ("QAnimationGroup", "duration"),
+    ("QWidget", "sizeHint"), ("QWidget", "minimumSizeHint"), ("QProgressBar", "text"),
+    ("QAbstractAnimation", "duration"), ("QVariantAnimation", "duration"), ("QPauseAnimation", "duration"),
+    ("QAnimationGroup", "duration"),
 }  # fmt: skip
 # Attributes for panels, as in PythonQt, but methods for the harness's own code.
 METHODS_FOR_THE_HARNESS = {"objectName", "sizePolicy"}
