@@ -20,21 +20,7 @@ def medsegai(tmp_path_factory):
     from harness import application
 
     application.install()
-    from PySide6.QtWidgets import QProgressBar
-
-    QProgressBar.text = QProgressBar.text  # Qt calls it by name, so it must stay a method
     return application.load_module(MODULE)
-
-
-@pytest.fixture(autouse=True)
-def _own_settings(medsegai, tmp_path):
-    """Settings of this test alone, in place of those of whoever runs it."""
-    import qt
-
-    qt.QSettings.setDefaultFormat(qt.QSettings.IniFormat)
-    qt.QSettings.setPath(qt.QSettings.IniFormat, qt.QSettings.UserScope, str(tmp_path / "settings"))
-    qt.QCoreApplication.setOrganizationName("MedSegAI tests")
-    qt.QCoreApplication.setApplicationName("panel")
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +31,7 @@ def _no_failure_in_a_slot(medsegai):
     from harness import application
 
     slicer.mrmlScene.Clear(0)
-    application.failures.clear()
+    application.forget()
     yield
     failures = [f"{type(error).__name__}: {error}" for error in application.failures]
     application.failures.clear()

@@ -128,7 +128,8 @@ def test_a_union_of_nodes_takes_each(wrapper_class, node):
 @pytest.mark.parametrize(
     ("kind", "value", "error"),
     [(int, 1.5, TypeError), (int, None, ValueError), (float, "1", TypeError), (str, 1, TypeError),
-     (str, None, ValueError), (bool, 1, TypeError), (Path, "x", TypeError), (Quality, "FAST", TypeError), (list[str], [1], TypeError)],
+     (str, None, ValueError), (bool, 1, TypeError), (Path, "x", TypeError), (Quality, "FAST", TypeError),
+     (list[str], [1], TypeError)],
 )  # fmt: skip
 def test_a_value_of_another_type_is_refused(wrapper_class, node, kind, value, error):
     choices = wrapper_class({"parameter": kind})(node)
