@@ -252,13 +252,13 @@ class qMRMLNodeComboBox(Strict, QtWidgets.QWidget):
             self._node_observers.add(node, [vtk.vtkCommand.ModifiedEvent], self._node_changed)
 
     def _instead_of(self, node_id: str, old_ids: list[str], ids: list[str]) -> str:
-        """What is chosen when the current node has gone: as in a QComboBox, the entry before it.
+        """What is chosen when the current node has gone: the entry that comes into its place, or the last node.
 
         In a list that was empty, the first node is chosen unless there may be none.
         """
         if node_id in old_ids:
-            before = [one for one in old_ids[: old_ids.index(node_id)] if one in ids]
-            return before[-1] if before else ""
+            after = [one for one in old_ids[old_ids.index(node_id) :] if one in ids]
+            return after[0] if after else ids[-1] if ids else ""
         return "" if self.noneEnabled or not ids else ids[0]
 
     def _fill(self, listed):

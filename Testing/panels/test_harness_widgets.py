@@ -70,15 +70,19 @@ def test_a_node_selector_with_an_attribute_lists_only_such_nodes(volume, selecto
     assert selector.addNode().GetAttribute("MedSegAI.Map") == "entropy"
 
 
-def test_a_removed_node_gives_way_to_the_one_before_it(volume, selector):
+def test_a_removed_node_gives_way_to_the_next_one_and_the_last_one_to_the_one_before(volume, selector):
+    """As a QComboBox does, and so does Slicer, even where None may be chosen."""
     import slicer
 
-    other = make_volume(slicer, np.zeros(SHAPE, np.float32), make_grid(SHAPE), "second")
-    selector.setCurrentNode(other)
-    slicer.mrmlScene.RemoveNode(other)
-    assert selector.currentNode() is volume
+    selector.noneEnabled = True
+    second, third = (make_volume(slicer, np.zeros(SHAPE, np.float32), make_grid(SHAPE), name) for name in "bc")
+    seen = []
+    selector.setCurrentNode(second)
+    selector.currentNodeChanged.connect(seen.append)
+    slicer.mrmlScene.RemoveNode(second)
+    slicer.mrmlScene.RemoveNode(third)
     slicer.mrmlScene.RemoveNode(volume)
-    assert selector.currentNode() is None
+    assert seen == [third, volume, None]
 
 
 def test_a_selector_without_a_scene_is_disabled_and_remembers_what_it_was_asked_for(volume):
