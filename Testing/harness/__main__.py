@@ -57,7 +57,7 @@ def _parse(arguments):
 def _set_style(style: str):
     from harness import application
 
-    getattr(application, "set_style", lambda _: None)(style)
+    application.set_style(style)
 
 
 def _load(options, layout_manager):

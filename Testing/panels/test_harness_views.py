@@ -200,3 +200,47 @@ def test_the_module_harness_writes_a_picture_of_a_panel_beside_the_views(tmp_pat
     assert "sections" in done.stdout
     image = QtGui.QImage(str(tmp_path / "out.png"))
     assert (image.width(), image.height()) == (1280, 800)
+
+
+def test_tables_and_plots_get_views_of_their_own(shown):
+    import slicer
+    import vtk
+
+    table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "results")
+    column = vtk.vtkDoubleArray()
+    column.SetName("dice")
+    for value in (0.5, 0.9):
+        column.InsertNextValue(value)
+    table.AddColumn(column)
+    shown.setLayout(slicer.modules.tables.logic().GetLayoutWithTable(shown.layout))
+    slicer.app.applicationLogic().GetSelectionNode().SetActiveTableID(table.GetID())
+    slicer.app.applicationLogic().PropagateTableSelection()
+    assert shown.tableViewCount == 1
+    assert shown.tableWidget(0).tableView().mrmlTableNode() is table
+
+    series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", "dice")
+    series.SetAndObserveTableNodeID(table.GetID())
+    series.SetYColumnName("dice")
+    series.SetPlotType(series.PlotTypeBar)
+    series.SetColor(1, 0, 0)
+    chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", "chart")
+    chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    slicer.modules.plots.logic().ShowChartInLayout(chart)
+    assert shown.plotViewCount == 1
+    red, green, _blue = drawn(shown.plotWidget(0).plotView()).astype(int).transpose(2, 0, 1)
+    assert ((red > 200) & (green < 50)).mean() > 0.1
+
+
+def test_a_saved_scene_comes_back_into_the_same_views(shown, half_bright, tmp_path):
+    import slicer
+
+    slicer.util.setSliceViewerLayers(background=half_bright, fit=True)
+    shown.sliceWidget("Red").sliceController().setSliceOffsetValue(6.0)
+    path = str(tmp_path / "scene.mrb")
+    assert slicer.util.saveScene(path)
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(path)
+    assert shown.sliceViewNames() == ("Red", "Green", "Yellow")
+    assert shown.sliceWidget("Red").mrmlSliceNode().GetSliceOffset() == pytest.approx(6.0)
+    picture = drawn(shown.sliceWidget("Red").sliceView())
+    assert picture[picture.shape[0] // 2, picture.shape[1] // 2 - 40].tolist() == [255, 255, 255]

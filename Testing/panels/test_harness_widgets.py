@@ -254,6 +254,78 @@ def test_effects_are_chosen_by_name_and_kept_in_the_editor_node(editor):
     assert editor.activeEffect() is None
 
 
+def test_keys_choose_effects_and_segments_and_undo_until_they_are_uninstalled(editor, volume):
+    import slicer
+    from PySide6 import QtCore
+    from PySide6.QtTest import QTest
+
+    from harness.segment_editor import paint
+    from harness.views import open_views
+
+    with open_views():
+        window = slicer.util.mainWindow()
+        window.show()
+        window.activateWindow()
+        QTest.qWaitForWindowActive(window, 5000)
+        editor.setEffectNameOrder(["Erase", "Paint"])
+        paint(editor, center_of(volume), 3.0)
+        editor.installKeyboardShortcuts(window)
+        QTest.keyClick(window, QtCore.Qt.Key_1)
+        assert editor.activeEffect().name == "Erase"
+        QTest.keyClick(window, QtCore.Qt.Key_Escape)
+        assert editor.activeEffect() is None
+        QTest.keyClick(window, QtCore.Qt.Key_W)
+        assert editor.currentSegmentID() == "back"
+        QTest.keyClick(window, QtCore.Qt.Key_Z)
+        assert voxels(editor, "front") == 0
+        editor.uninstallKeyboardShortcuts()
+        QTest.keyClick(window, QtCore.Qt.Key_2)
+        assert editor.activeEffect() is None
+
+
+def test_a_read_only_editor_has_no_effects(editor):
+    editor.setReadOnly(True)
+    assert not any(button.isEnabled() for button in editor._parts._buttons.values())
+    editor.setReadOnly(False)
+    assert all(button.isEnabled() for button in editor._parts._buttons.values())
+
+
+def test_the_source_volume_is_shown_in_the_slice_views(volume):
+    import slicer
+
+    from harness.views import open_views
+
+    with open_views() as layout_manager:
+        widget = slicer.qMRMLSegmentEditorWidget()
+        widget.setMRMLSegmentEditorNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))
+        widget.setMRMLScene(slicer.mrmlScene)
+        widget.setSegmentationNode(add_segmentation(volume, "front"))
+        composite = layout_manager.sliceWidget("Red").mrmlSliceCompositeNode()
+        assert composite.GetBackgroundVolumeID() == volume.GetID()
+
+
+def test_a_stroke_lies_where_it_is_in_the_world_under_a_transform(volume):
+    """A segmentation and its volume that are moved by 100 mm are painted 100 mm away."""
+    import slicer
+
+    from fixtures_scene import linear_transform
+    from harness.segment_editor import paint
+
+    moved = np.eye(4)
+    moved[0, 3] = 100
+    transform = linear_transform(slicer, moved)
+    node = add_segmentation(volume, "front")
+    for one in (volume, node):
+        one.SetAndObserveTransformNodeID(transform.GetID())
+    widget = slicer.qMRMLSegmentEditorWidget()
+    widget.setMRMLSegmentEditorNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))
+    widget.setMRMLScene(slicer.mrmlScene)
+    widget.setSegmentationNode(node)
+    paint(widget, (106.0, 11.0, 7.0), 0.5)  # the grid's voxels are 1 mm wide and begin at 0
+    found = slicer.util.arrayFromSegmentBinaryLabelmap(node, "front", volume)
+    assert [place.tolist() for place in np.argwhere(found)] == [[7, 11, 6]]
+
+
 def test_the_editor_survives_the_closing_of_the_scene(editor):
     import slicer
 
