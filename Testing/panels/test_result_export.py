@@ -281,3 +281,16 @@ def test_highdicom_is_asked_for_at_export_and_not_before(from_dicom, section, tm
     assert said(section).startswith("Writing DICOM SEG needs the Python package highdicom, which was not installed.")
     assert names(tmp_path / "out") == []
     assert cursor() is None
+
+
+def test_a_scene_closed_while_highdicom_is_installed_ends_the_export(
+    from_dicom, section, tmp_path, monkeypatch
+):
+    import slicer
+
+    from MedSegAILib.panels import export_controls
+
+    monkeypatch.setattr(export_controls, "ensure", lambda *_: slicer.mrmlScene.Clear(0))
+    section.ui.exportButton.click()
+    assert said(section) == "Another segmentation or format was chosen meanwhile. Nothing was written."
+    assert names(tmp_path / "out") == []

@@ -10,7 +10,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MedSegAICore.errors import MedSegAIError
+from MedSegAICore.errors import InputError, MedSegAIError
 from MedSegAILib.panels.busy import busyCursor
 from MedSegAILib.panels.dependencies import ensure
 
@@ -91,7 +91,7 @@ class ExportControls:
         self._say("")
         try:
             if self._format() == "dcm":
-                ensure("highdicom", _("Writing DICOM SEG"))
+                self._ensureHighdicom()
             with busyCursor():
                 paths = self._logic.exportSegmentation(
                     self._node,
@@ -101,13 +101,20 @@ class ExportControls:
                     deidentify=self._ui.deidentifyCheckBox.checked,
                 )
         except MedSegAIError as error:
-            logging.error(str(error))
+            logging.error("The export failed: %s.", type(error).__name__)  # the sentence may hold a name
             self._say(str(error))
         except Exception:
             self._say(_("The export failed for a reason we did not foresee. See the error log."))
             raise
         else:
             self._showWritten(paths)
+
+    def _ensureHighdicom(self):
+        """A question and a download take a while, in which the window lives."""
+        asked = self._node, self._format()
+        ensure("highdicom", _("Writing DICOM SEG"))
+        if asked != (self._node, self._format()):
+            raise InputError(_("Another segmentation or format was chosen meanwhile. Nothing was written."))
 
     def _showWritten(self, paths):
         names = " + ".join([str(paths[0]), *(path.name for path in paths[1:])])
