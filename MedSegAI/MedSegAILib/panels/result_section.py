@@ -104,6 +104,8 @@ class ResultSection(Section):
 
     def _showChanges(self):
         """Everything but what needs voxels."""
+        if slicer.mrmlScene.IsImporting() or slicer.mrmlScene.IsClosing():
+            return  # nodes have not found each other yet, or any more; the panel is told when it is over
         node = self._node
         rows = segment_rows(node) if node is not None else []
         if self._table.fill(rows):
