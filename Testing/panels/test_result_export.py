@@ -283,9 +283,7 @@ def test_highdicom_is_asked_for_at_export_and_not_before(from_dicom, section, tm
     assert cursor() is None
 
 
-def test_a_scene_closed_while_highdicom_is_installed_ends_the_export(
-    from_dicom, section, tmp_path, monkeypatch
-):
+def test_a_scene_closed_while_highdicom_is_installed_ends_the_export(from_dicom, section, tmp_path, monkeypatch):
     import slicer
 
     from MedSegAILib.panels import export_controls

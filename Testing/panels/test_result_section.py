@@ -166,6 +166,16 @@ def test_the_origin_and_the_warnings_are_said(chosen, medsegai, monkeypatch):
     assert chosen.ui.warningsLabel.text == "Warning: The spacing is 3 mm."
 
 
+@pytest.mark.parametrize(
+    ("device", "text"),
+    [("cpu (8 threads)", "CPU"), ("cuda (NVIDIA H100, 80 GiB)", "NVIDIA H100"), ("mps (arm)", "MPS"), ("cuda", "CUDA")],
+)
+def test_the_device_is_named_as_people_know_it(section, medsegai, device, text):
+    node = segmentation_of_the_sample({"model": {"id": "gone", "version": 2}, "run": {"device": device}})
+    section.ui.segmentationSelector.setCurrentNode(node)
+    assert section.ui.provenanceLabel.text == f"gone 2, {text}. Draft: not reviewed."
+
+
 def test_the_review_is_told_from_the_status_of_the_segments(chosen, hippocampus):
     segmentation = hippocampus.GetSegmentation()
     segmentation.GetSegment("anterior").SetTag(STATUS_TAG, "completed")
@@ -360,3 +370,29 @@ def test_every_control_has_a_tool_tip(chosen):
     controls = [control for control in vars(chosen.ui).values() if isinstance(control, kinds)]
     assert len(controls) >= 10
     assert [control.objectName() for control in controls if not control.toolTip] == []
+
+
+@pytest.mark.parametrize("style", ["light", "dark"])
+@pytest.mark.parametrize("state", ["empty", "of a run", "failed export", "many segments"])
+def test_nothing_is_cut_at_the_width_of_the_module_panel(section, hippocampus, tmp_path, style, state):
+    from harness import application, picture
+
+    ui = section.ui
+    application.set_style(style)
+    try:
+        if state != "empty":
+            ui.segmentationSelector.setCurrentNode(hippocampus)
+            add_maps_to(hippocampus)
+            settle()
+            ui.overlayComboBox.setCurrentIndex(2)
+        if state == "failed export":
+            ui.folderButton.directory = str(tmp_path / "a folder that is gone" / ("a_long_name_without_blanks" * 4))
+            ui.exportButton.click()
+        if state == "many segments":
+            for number in range(30):
+                hippocampus.GetSegmentation().AddEmptySegment(f"s{number}", f"Structure {number}")
+            ui.formatComboBox.setCurrentIndex(2)
+            settle()
+        assert picture.save(section, tmp_path / "section.png", width=400) == []
+    finally:
+        application.set_style("light")

@@ -17,8 +17,14 @@ def provenanceText(provenance: Mapping[str, Any], rows: Sequence[SegmentRow], mo
         return ""
     model, run = provenance.get("model") or {}, provenance.get("run") or {}
     name = modelTitle(str(model.get("id", ""))) or _("Unknown model")
-    parts = (f"{name} {model.get('version') or ''}", run.get("quality"), run.get("device"), _time(provenance))
+    parts = (f"{name} {model.get('version') or ''}", run.get("quality"), _device(run), _time(provenance))
     return ", ".join(str(part).strip() for part in parts if part) + ". " + _review(rows)
+
+
+def _device(run: Mapping[str, Any]) -> str:
+    """The product's name of a graphics card, else CPU or MPS: "cuda (NVIDIA H100, 80 GiB)" is more than needed."""
+    kind, _blank, details = str(run.get("device") or "").partition(" (")
+    return details.split(",")[0].rstrip(")") if kind == "cuda" and details else kind.upper()
 
 
 def _time(provenance: Mapping[str, Any]) -> str:
