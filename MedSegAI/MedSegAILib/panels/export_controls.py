@@ -16,7 +16,7 @@ from MedSegAILib.panels.dependencies import ensure
 
 FOLDER, FORMAT = "MedSegAI/exportFolder", "MedSegAI/exportFormat"  # what people choose once is remembered for them
 RTSTRUCT, DEIDENTIFY = "MedSegAI/exportRtstruct", "MedSegAI/exportDeidentify"
-LONGEST = 30  # characters of a path that are shown
+LONGEST = 26  # characters of a path that are shown
 _BREAK = "\u200b"  # a line may break here; paths have no blanks
 
 
