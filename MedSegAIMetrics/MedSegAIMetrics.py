@@ -154,9 +154,9 @@ class MedSegAIMetricsLogic(ScriptedLoadableModuleLogic, ComparisonLogic):
             parameterNode.marginMm = float(margin[1])
 
     def tableTitle(self, tableNode) -> str:
-        """A table's name, and when its comparison was made."""
-        time = (tableNode.GetAttribute(TIME_ATTRIBUTE) or "").replace("T", " ").replace("Z", "")
-        return _("{name}, {time} UTC").format(name=tableNode.GetName(), time=time)
+        """When a table's comparison was made, to the minute, and the table's name."""
+        time = (tableNode.GetAttribute(TIME_ATTRIBUTE) or "").replace("T", " ")[:16]
+        return _("{time} UTC: {name}").format(time=time, name=tableNode.GetName())
 
     def shownMeasures(self, comparison, allMeasures: bool) -> list:
         """The measures that the panel shows: those of ``summaryMeasures``, or all."""

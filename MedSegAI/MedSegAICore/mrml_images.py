@@ -70,7 +70,12 @@ def resample_labels(image, values: Sequence[int], grid: Grid, transform=None) ->
 
 
 def _only(array: np.ndarray, values: Sequence[int]) -> np.ndarray:
-    return np.where(np.isin(array, values), array, 0).astype(np.uint16)
+    if array.dtype.kind != "u" or array.dtype.itemsize > 2:
+        return np.where(np.isin(array, values), array, 0).astype(np.uint16)
+    kept = np.zeros(np.iinfo(array.dtype).max + 1, np.uint16)  # what becomes of each value: much faster than to search
+    known = [value for value in values if value < len(kept)]
+    kept[known] = known
+    return kept[array]
 
 
 def _fold_linear(image, transform):
@@ -143,10 +148,8 @@ class LayerPacker:
 
     def add(self, array: np.ndarray, labels: Sequence[Label]):
         """Add an array (K, J, I) with its labels, which do not overlap each other."""
-        filled = array > 0
-        number = next(
-            (n for n, layer in enumerate(self._layers) if not (filled & (layer > 0)).any()), len(self._layers)
-        )
+        layers = enumerate(self._layers)
+        number = next((n for n, layer in layers if not ((array > 0) & (layer > 0)).any()), len(self._layers))
         if number == len(self._layers):
             self._layers.append(np.zeros(self._grid.shape, np.uint16))
         taken = {label.value for label in self._labels if label.layer == number}

@@ -306,7 +306,7 @@ def test_every_run_adds_a_comparison_and_the_newest_is_shown(compared, monkeypat
     compared.ui.measureVolumeCheckBox.checked = False
     compared.compare()
     assert len(table_nodes()) == 2
-    assert history(compared)[1] == "shifted vs reference, 2026-01-02 03:04:05 UTC"
+    assert history(compared)[1] == "2026-01-02 03:04 UTC: shifted vs reference"
     assert compared.ui.historyComboBox.currentIndex == 0
     assert compared.chosen.resultTable is table_nodes()[1]
     compared.ui.historyComboBox.setCurrentIndex(1)
@@ -314,7 +314,7 @@ def test_every_run_adds_a_comparison_and_the_newest_is_shown(compared, monkeypat
     compared.ui.allMeasuresCheckBox.checked = True
     assert "Volume\ndifference\nml" in headers(compared)
     first.SetName("final")
-    assert history(compared)[1].startswith("final, ")
+    assert history(compared)[1].endswith(" UTC: final")
 
 
 def test_a_deleted_comparison_is_no_longer_shown(compared):

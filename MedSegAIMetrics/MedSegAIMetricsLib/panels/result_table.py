@@ -12,6 +12,10 @@ from slicer.i18n import tr as _
 from MedSegAIMetricsLib.measures import Measure
 
 HEADER_WIDTH = 16  # letters
+FEW_COLUMNS = 5  # fit side by side
+MOST_ROWS = 8  # that are seen at once
+SPARE_PIXELS = 8  # around the text of a header
+SCROLL_BAR_PIXELS = 18
 
 
 class ResultTable:
@@ -36,7 +40,7 @@ class ResultTable:
             return
         headers = [(_("Segment"), _("Click a header to sort. How the segments were matched is in the tool tips."))]
         headers += [(headerOf(measure), definitionOf(measure)) for measure in self._columns]
-        few = len(headers) <= 5
+        few = len(headers) <= FEW_COLUMNS
         for column, (text, tip) in enumerate(headers):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(tip)
@@ -45,6 +49,15 @@ class ResultTable:
             widget.horizontalHeader().setSectionResizeMode(column, mode)
         widget.horizontalHeader().setSortIndicator(-1, qt.Qt.AscendingOrder)
         self._fillRows(-1, qt.Qt.AscendingOrder)
+        lines = max(text.count("\n") + 1 for text, _tip in headers)
+        self._setHeight(lines, 0 if few else SCROLL_BAR_PIXELS)
+
+    def _setHeight(self, header_lines: int, more: int):
+        """As high as its content. Qt can do that, too, but then it asks for the width of all columns as well."""
+        widget = self._widget
+        rows = max(1, min(len(self._keys), MOST_ROWS)) * widget.verticalHeader().defaultSectionSize
+        height = header_lines * widget.fontMetrics().height() + SPARE_PIXELS + rows + more
+        widget.minimumHeight = widget.maximumHeight = height
 
     def selectedKey(self) -> str:
         """The id of the selected row's segment; "" if there is none."""
