@@ -10,12 +10,16 @@ OPACITY = "MedSegAI.ForegroundOpacityBefore"  # attribute: how opaque it was. It
 OVERLAY = "MedSegAI.Overlay"  # role of the reference to the map that we put there
 
 
-def show_overlay(volumeNode, opacity: float):
+def show_overlay(volumeNode, opacity: float, only_new: bool = False):
     """Put a volume over the images of all slice views of the scene; ``opacity`` from 0 to 1.
 
-    It lies where its geometry and parent transforms put it. The image below stays as it is.
+    It lies where its geometry and parent transforms put it. The image below stays as it is. ``only_new``: only over
+    views that have come since, with another layout.
     """
-    for composite in _views(volumeNode.GetScene()):
+    views = _views(volumeNode.GetScene())
+    if only_new:
+        views = [composite for composite in views if composite.GetAttribute(OPACITY) is None]
+    for composite in views:
         modifying = composite.StartModify()
         if not _is_ours(composite):
             composite.SetNodeReferenceID(BEFORE, composite.GetForegroundVolumeID())
@@ -24,7 +28,8 @@ def show_overlay(volumeNode, opacity: float):
         composite.SetForegroundVolumeID(volumeNode.GetID())
         composite.SetForegroundOpacity(opacity)
         composite.EndModify(modifying)
-    _show_legend(volumeNode)
+    if views:
+        _show_legend(volumeNode)
 
 
 def hide_overlay(scene):

@@ -285,16 +285,16 @@ class SegmentationLogic(CorrectionLogic):
         """
         return segment_sizes(segmentationNode)
 
-    def showOverlay(self, mapNode, opacity: float = 0.5):
-        """Lay a map (``probabilityNodes``, ``uncertaintyNode``) over the images of all slice views; None takes it away
-        and gives the views the foreground back that they had.
+    def showOverlay(self, mapNode, opacity: float = 0.5, onlyNewViews: bool = False):
+        """Lay a map (``probabilityNodes``, ``uncertaintyNode``) over the images of all slice views, or of those that
+        have come since; None takes it away and gives the views the foreground back that they had.
         """
         import slicer
 
         if mapNode is None:
             mrml_overlay.hide_overlay(slicer.mrmlScene)
         else:
-            mrml_overlay.show_overlay(mapNode, opacity)
+            mrml_overlay.show_overlay(mapNode, opacity, onlyNewViews)
 
     def provenance(self, segmentationNode) -> dict[str, Any]:
         """How the segmentation was made (the last run into this node): model, device, software, time; {} if by hand."""

@@ -309,6 +309,21 @@ def test_a_foreground_that_the_user_put_there_meanwhile_is_left_alone(chosen, hi
     assert [view.GetForegroundVolumeID() for view in views] == [own, None]
 
 
+def test_views_of_another_layout_show_the_overlay_too(chosen, hippocampus, views):
+    import slicer
+
+    unsure, *_ = add_maps_to(hippocampus)
+    settle()
+    chosen.ui.overlayComboBox.setCurrentIndex(1)
+    views[0].SetForegroundVolumeID(None)
+    new = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    settle()
+    assert [view.GetForegroundVolumeID() for view in (*views, new)] == [None, unsure.GetID(), unsure.GetID()]
+    assert new.GetForegroundOpacity() == 0.5
+    chosen.ui.overlayComboBox.setCurrentIndex(0)
+    assert new.GetForegroundVolumeID() is None
+
+
 @pytest.mark.parametrize("what", ["another segmentation", "the map is deleted", "a new run", "the scene is closed"])
 def test_the_overlay_goes_when_it_is_no_longer_of_what_is_shown(chosen, hippocampus, views, widget, what):
     import slicer

@@ -83,8 +83,10 @@ class OverlayControls:
             self._parameterNode.overlayOpacity = value / 100
 
     def _show(self, node):
-        """Tell the views, unless they were told the same before: the user may have changed them since."""
+        """Tell the views; those that were told the same before are left alone: the user may have changed them since."""
         wanted = (node.GetID(), self._parameterNode.overlayOpacity) if node is not None else None
         if wanted != self._shown:
             self._shown = wanted
             self._logic.showOverlay(node, *(wanted[1:] if wanted else ()))
+        elif node is not None:
+            self._logic.showOverlay(node, wanted[1], onlyNewViews=True)

@@ -89,6 +89,7 @@ class ResultSection(Section):
             *((node, event, self._onChanged) for event in changed),
             *((node, event, self._onEdited) for event in edited),
             (slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._onChanged),  # it may be a map
+            (slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self._onChanged),  # it may be a slice view
         ]
 
     def _onChanged(self, *_event):
