@@ -244,3 +244,14 @@ def test_a_saved_scene_comes_back_into_the_same_views(shown, half_bright, tmp_pa
     assert shown.sliceWidget("Red").mrmlSliceNode().GetSliceOffset() == pytest.approx(6.0)
     picture = drawn(shown.sliceWidget("Red").sliceView())
     assert picture[picture.shape[0] // 2, picture.shape[1] // 2 - 40].tolist() == [255, 255, 255]
+
+
+def test_views_offer_nothing_that_slicers_views_hide(medsegai):
+    from harness import members, node_views, view_widgets, views
+
+    modules = (views, view_widgets, node_views)
+    classes = {cls for module in modules for cls in vars(module).values() if isinstance(cls, type)}
+    shown = {cls.__name__: members.invented(cls) for cls in classes if cls.__module__ in [m.__name__ for m in modules]}
+    shown = {name: names for name, names in shown.items() if not name.startswith("_")}
+    assert "qSlicerLayoutManager" in shown
+    assert {name: names for name, names in shown.items() if names} == {}
