@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     from harness import application
 
     qt_application = application.install()
-    _set_style(options.style)
+    application.set_style(options.style)
     from harness.views import open_views
 
     with open_views() as layout_manager:
@@ -52,12 +52,6 @@ def _parse(arguments):
     parser.add_argument("--panel-only", action="store_true", help="a picture of the whole panel without the views")
     parser.add_argument("--screenshot", type=Path, help="write this PNG and end; else the window stays open")
     return parser.parse_args(arguments)
-
-
-def _set_style(style: str):
-    from harness import application
-
-    application.set_style(style)
 
 
 def _load(options, layout_manager):

@@ -18,7 +18,7 @@ from harness.view_rendering import release_managers
 from harness.view_widgets import qMRMLSliceWidget, qMRMLThreeDWidget
 from harness.widget_parts import Observers
 
-_closed_logics = []
+_closed_logics = []  # see qSlicerLayoutManager._close
 
 
 class qSlicerLayoutManager(Strict, QtCore.QObject):
