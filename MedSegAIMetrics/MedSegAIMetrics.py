@@ -1,6 +1,7 @@
 """The module MedSegAIMetrics of 3D Slicer: compares segments of segmentations, label maps and models."""
 
 import re
+import time
 import unittest
 from typing import Annotated, Union
 
@@ -223,6 +224,52 @@ class MedSegAIMetricsTest(ScriptedLoadableModuleTest):
         array[3:9, 3:9, 3 + shift : 9 + shift] = 1
         labels = LabelMap(array, Grid(array.shape, np.diag([1.0, 1.0, 2.0, 1.0])), (Label(1, "cube", "Cube"),))
         return segmentation_from_label_map(labels, name=name)
+
+    def _panel(self):
+        """The module's panel, in the window if there is one."""
+        module = getattr(slicer.modules, "medsegaimetrics", None)
+        if not hasattr(module, "widgetRepresentation"):
+            self.skipTest("Panels exist in the Slicer application only")
+        if slicer.util.mainWindow() is not None:
+            slicer.util.selectModule("MedSegAIMetrics")
+        widget = module.widgetRepresentation().self()
+        widget.initializeParameterNode()  # without a window nobody enters the module
+        return widget
+
+    def _waitFor(self, run):
+        end = time.monotonic() + 120
+        while run.running and time.monotonic() < end:
+            slicer.app.processEvents()
+            time.sleep(0.01)
+        assert not run.running, "the comparison does not end"
+
+    def test_theStoryOfAUser(self):
+        """Choose two segmentations, compare, look at the worst slice, and come back to the first of two comparisons."""
+        reference, test, other = self._cube("reference", 0), self._cube("test", 2), self._cube("other", 3)
+        view = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceNode")
+        view = view or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode", "Red")
+        view.SetOrientation("Sagittal")
+        comparison, result = self._panel().sections
+        ui, numbers = comparison.ui, result.ui.resultsTable
+        ui.referenceSelector.setCurrentNode(reference)
+        for node, dice in ((test, "0.667"), (other, "0.500")):
+            ui.testSelector.setCurrentNode(node)
+            assert ui.applyButton.enabled, ui.applyButton.toolTip
+            ui.applyButton.click()
+            self._waitFor(comparison.run)
+            assert numbers.rowCount == 1, ui.statusLabel.text
+            assert (numbers.item(0, 0).text(), numbers.item(0, 1).text()) == ("Cube", dice)
+        result.ui.historyComboBox.setCurrentIndex(1)
+        assert numbers.item(0, 1).text() == "0.667"
+        # Two slices of 6 x 6 voxels are missing at I = 3 and 4, and two are too much at 9 and 10, all of 72 mm2.
+        result.ui.worstSliceButton.click()
+        assert round(abs(view.GetSliceOffset())) in (3, 4, 9, 10), result.ui.messageLabel.text
+        assert "72 mm" in result.ui.messageLabel.text, result.ui.messageLabel.text
+        result.ui.useAgainButton.click()
+        assert ui.testSelector.currentNode() is test
+        slicer.mrmlScene.RemoveNode(test)
+        result.ui.worstSliceButton.click()
+        assert "not in the scene any more" in result.ui.messageLabel.text
 
     def test_aCubeThatIsMovedByAThirdOfItsEdge(self):
         """Dice is 2/3, and the farthest face is 2 mm away; the table node holds the same."""
