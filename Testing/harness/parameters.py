@@ -30,10 +30,6 @@ class _Parameter:
     storage: object
     default: Default
 
-    @property
-    def choices(self) -> list:
-        return next((one.choices for one in self.storage.validators if hasattr(one, "choices")), None)
-
     def write(self, node, value):
         try:
             self.storage.check(value)
@@ -56,7 +52,6 @@ def parameterNodeWrapper(cls=None):
         default = Default(getattr(cls, name)) if hasattr(cls, name) else (defaults or [Default(storage.default)])[0]
         parameters[name] = _Parameter(name, hint, storage, default)
         setattr(cls, name, _attribute(name))
-    cls._parameters = parameters  # for tests that are older than allParameters
     members = {name: value for name, value in vars(_Wrapper).items() if not name.startswith("__")}
     for name, value in {**members, "allParameters": parameters}.items():
         if hasattr(cls, name):

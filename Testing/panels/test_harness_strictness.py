@@ -277,6 +277,37 @@ def test_exceptions_of_timers_observers_threads_and_virtuals_are_caught(qt):
     painted.close()
 
 
+def test_an_exception_of_an_event_filter_is_not_lost(qt):
+    from harness import event_loop
+
+    class Filter(qt.QObject):
+        def eventFilter(self, watched, event):
+            raise KeyError
+
+    button, one = qt.QPushButton(), Filter()
+    button.installEventFilter(one)
+    try:  # PySide6 raises it in the next call of Python into Qt
+        button.show()
+        event_loop.run_for(0.02)
+        raised = []
+    except KeyError:
+        raised = [KeyError]
+    button.removeEventFilter(one)
+    button.close()
+    assert KeyError in failures() + raised
+
+
+def test_no_panel_calls_what_is_an_attribute_in_pythonqt():
+    """These have to stay methods in the harness, so only the source tells."""
+    from pathlib import Path
+
+    root = Path(__file__).resolve().parents[2]
+    sources = list(root.glob("MedSegAI*/MedSegAI*/panels/*.py"))
+    assert len(sources) > 5
+    wrong = [path.name for path in sources for name in ("sizeHint()", "minimumSizeHint()") if name in path.read_text()]
+    assert not wrong
+
+
 def test_an_exception_of_a_destructor_is_caught():
     class Broken:
         def __del__(self):

@@ -390,7 +390,7 @@ SET_BY_THE_PANEL = {"modelId", "quality", "registration", "resultSegmentation", 
 def test_every_parameter_has_a_widget_or_is_set_by_the_panel(widget):
     widgets = [w for one in widget.sections for w in vars(one.ui).values()]
     bound = {w.property("SlicerParameterName") for w in widgets} - {None}
-    assert set(widget._parameterNode._parameters) <= bound | SET_BY_THE_PANEL
+    assert set(widget._parameterNode.allParameters) <= bound | SET_BY_THE_PANEL
 
 
 def test_the_icon_is_an_image(medsegai):

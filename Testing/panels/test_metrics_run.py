@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import typing
 import unittest
 from types import SimpleNamespace
 
@@ -198,19 +199,21 @@ def test_cleaning_up_leaves_no_observer_behind(both, reference):
 def test_every_parameter_has_a_widget_or_is_set_by_the_panel(panel):
     bound = {w.property("SlicerParameterName") for w in vars(panel.ui).values()} - {None}
     own = {*panel.comparison._combos, *panel.comparison._edits, "resultTable"}
-    assert bound | own == set(panel.chosen._parameters)
+    assert bound | own == set(panel.chosen.allParameters)
     assert not bound & own
 
 
 def test_the_choices_of_the_panel_are_those_of_the_parameter_node_and_the_library(panel):
     from MedSegAIMetricsLib.measures import GROUPS, SURFACE_TITLES
 
-    parameters = panel.chosen._parameters
+    def choices(name):
+        return typing.get_args(panel.chosen.dataType(name))[1].choices
+
     for name in ("surface", "region", "grid"):
         combo = panel.comparison._combos[name]
-        assert [combo.itemData(index) for index in range(combo.count)] == parameters[name].choices
-    assert parameters["surface"].choices == list(SURFACE_TITLES)
-    assert {f"measure{group.capitalize()}" for group in GROUPS} <= set(parameters)
+        assert [combo.itemData(index) for index in range(combo.count)] == choices(name)
+    assert choices("surface") == list(SURFACE_TITLES)
+    assert {f"measure{group.capitalize()}" for group in GROUPS} <= set(panel.chosen.allParameters)
 
 
 def test_the_modules_own_tests_pass(metrics, panel, monkeypatch):
