@@ -186,19 +186,6 @@ def is_draft_shown(node) -> bool:
     return outline is not None and bool(outline.GetVisibility())
 
 
-def is_outlined(node) -> bool:
-    """Whether slice views show only the outlines of the segments, so that the image can be seen in them."""
-    display = node.GetDisplayNode()
-    return display is not None and bool(display.GetVisibility2DOutline()) and not display.GetVisibility2DFill()
-
-
-def set_outlined(node, outlined: bool):
-    """Show only the outlines of the segments in slice views, or their area too."""
-    node.CreateDefaultDisplayNodes()
-    node.GetDisplayNode().SetVisibility2DOutline(True)
-    node.GetDisplayNode().SetVisibility2DFill(not outlined)
-
-
 def hash_of(labelMap: LabelMap) -> str:
     """SHA-256 of ids, label values, layers, grid (to a micrometer) and voxels: equal if nothing was edited."""
     labels = [(label.id, label.value, label.layer) for label in labelMap.labels]

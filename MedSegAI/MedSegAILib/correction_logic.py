@@ -7,7 +7,7 @@ Change(added=123, removed=45, voxel_ml=0.001)
 
 from __future__ import annotations
 
-from MedSegAICore import mrml_changes, mrml_correction
+from MedSegAICore import mrml_changes, mrml_correction, mrml_display
 from MedSegAICore.errors import InputError
 from MedSegAICore.mrml_changes import Change
 from MedSegAICore.mrml_slices import SliceNavigator, slice_node_in_use
@@ -91,11 +91,11 @@ class CorrectionLogic:
 
     def showOutlineOnly(self, segmentationNode, outlined: bool):
         """Show only the outlines of the segments in slice views, or their area too."""
-        mrml_correction.set_outlined(segmentationNode, outlined)
+        mrml_display.set_slice_style(segmentationNode, "outline" if outlined else "both")
 
     def isOutlineOnly(self, segmentationNode) -> bool:
         """Whether ``showOutlineOnly`` shows them so."""
-        return mrml_correction.is_outlined(segmentationNode)
+        return mrml_display.slice_style(segmentationNode) == "outline"
 
     def goToSegmentSlice(self, segmentationNode, segmentId: str, direction: int, sliceNode=None) -> bool:
         """Move a slice view to the next slice with voxels of the segment, upward (1) or downward (-1).

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
 from MedSegAICore.errors import MedSegAIError
@@ -14,6 +13,7 @@ from MedSegAILib.panels.correction_choice import CorrectionChoice
 from MedSegAILib.panels.correction_editor import CorrectionEditor
 from MedSegAILib.panels.correction_tools import CorrectionTools
 
+STATUS_MS = 5000  # how long the status bar shows a sentence
 PAUSE_MS = 500  # between two counts of what changed, so that strokes do not wait for them
 
 
@@ -34,14 +34,14 @@ class CorrectionSection(Section):
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(PAUSE_MS)
-        self._timer.timeout.connect(self._showChanges)
+        self._timer.timeout.connect(self._tools.showChanges)
         ui.correctButton.clicked.connect(self.onCorrect)
         ui.doneButton.clicked.connect(self.onDone)
         ui.volumeSelector.currentNodeChanged.connect(lambda *_: self._showChoice())
         ui.correctionCollapsibleButton.contentsCollapsed.connect(lambda *_: self._setActive())
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._onNodeRemoved)
         self._say("")
-        self.update()
+        self._open(None)
 
     def enter(self):
         self._entered = True
@@ -76,7 +76,6 @@ class CorrectionSection(Section):
             chosen = parameters.resultSegmentation or self.logic.newSegmentation(volume)
             node = self.logic.openCorrection(chosen, volume)
         except MedSegAIError as error:
-            logging.error(str(error))
             self._say(str(error))
             return
         parameters.correctedSegmentation = node
@@ -96,21 +95,33 @@ class CorrectionSection(Section):
     def _open(self, node):
         """Edit this node; None edits nothing."""
         self._timer.stop()
-        for event in _edits():
-            if self._node is not None:
-                self.removeObserver(self._node, event, self._onEdited)
+        for observed in self._observed():
+            self.removeObserver(*observed)
         self._node = None
         self._editor.close()
         if node is not None:
             self._editor.open(node, self.logic.volumeOf(node), self.logic.segmentsOverlap(node))
             self._node = node
-            for event in _edits():
-                self.addObserver(node, event, self._onEdited)
+            for observed in self._observed():
+                self.addObserver(*observed)
             self.ui.correctionCollapsibleButton.collapsed = False
         self.ui.choiceWidget.visible = node is None
         self.ui.editingWidget.visible = node is not None
         self._tools.setNode(node)
-        self._showChanges()
+        self._tools.update()
+        self._tools.showChanges()
+
+    def _observed(self) -> list[tuple]:
+        """What is observed of the edited node: subject, event and callback."""
+        if self._node is None:
+            return []
+        segments = slicer.vtkSegmentation
+        edits = (segments.SourceRepresentationModified, segments.SegmentAdded, segments.SegmentRemoved)
+        shown = (vtk.vtkCommand.ModifiedEvent, self._node.DisplayModifiedEvent)
+        return [
+            *((self._node, event, self._onEdited) for event in edits),
+            *((self._node, event, self._onShown) for event in shown),
+        ]
 
     def _setActive(self, *_event):
         """Use views and keys only while the user sees the editor."""
@@ -127,7 +138,8 @@ class CorrectionSection(Section):
         if not self._timer.active:  # while strokes follow each other, it is counted now and then
             self._timer.start()
 
-    def _showChanges(self):
+    def _onShown(self, *_event):
+        """It was renamed, or is displayed in another way, perhaps from the section above."""
         self._tools.update()
 
     def _onNodeRemoved(self, *_event):
@@ -136,15 +148,12 @@ class CorrectionSection(Section):
             name = self._node.GetName()
             self._open(None)
             self._say(_("{name} was removed from the scene.").format(name=name))
-        self._showChanges()
+        self._tools.update()
         self._showChoice()
 
     def _say(self, text: str):
+        """Show a sentence here and, for users who look at the views, in the window's status bar."""
         self.ui.messageLabel.text = text
         self.ui.messageLabel.visible = bool(text)
-
-
-def _edits() -> tuple:
-    """The events after which voxels may differ from the draft's."""
-    segments = slicer.vtkSegmentation
-    return segments.SourceRepresentationModified, segments.SegmentAdded, segments.SegmentRemoved
+        if text:
+            slicer.util.showStatusMessage(text, STATUS_MS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import qt
 from slicer.i18n import tr as _
 
@@ -55,7 +53,7 @@ class CorrectionTools:
             self._shortcuts.uninstall()
 
     def update(self):
-        """Show names, what changed, and which buttons can be used."""
+        """Show the name, and which buttons can be used and are pressed."""
         node, ui = self._node, self._ui
         if node is None:
             return
@@ -68,8 +66,14 @@ class CorrectionTools:
             button.enabled = draft is not None
         ui.draftButton.checked = self._logic.isDraftShown(node)
         ui.outlineButton.checked = self._logic.isOutlineOnly(node)
-        changes = self._logic.changesSinceDraft(node) if draft is not None else {}
         ui.changesLabel.visible = draft is not None
+
+    def showChanges(self):
+        """Count what changed since the draft, if there is one."""
+        node, ui = self._node, self._ui
+        if node is None or self._logic.draftOf(node) is None:
+            return
+        changes = self._logic.changesSinceDraft(node)
         ui.changesLabel.text = _sentence(sum(changes.values(), Change()))
         ui.changesLabel.toolTip = self._details(changes)
 
@@ -134,7 +138,6 @@ class CorrectionTools:
             self._logic.resetSegmentToDraft(self._node, self._editor.segmentId)
             self._say("")
         except MedSegAIError as error:
-            logging.error(str(error))
             self._say(str(error))
 
     # Texts
@@ -166,9 +169,7 @@ class CorrectionTools:
             ("+, −", _("larger, smaller brush")),
         )
         cells = "".join(f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{what}</td></tr>" for key, what in rows)
-        ui.shortcutsLabel.text = f"<table>{cells}</table>" + _(
-            "They work in the view under the mouse, or else in the Red view."
-        )
+        ui.shortcutsLabel.text = f"<table>{cells}</table>" + _("In the view under the mouse, else in Red.")
 
     def _details(self, changes: dict) -> str:
         lines = []
