@@ -88,11 +88,13 @@ class CorrectionEditor:
         self.widget.setSourceVolumeNodeSelectorVisible(False)
         self.widget.setSwitchToSegmentationsButtonVisible(False)
         self.widget.setEffectNameOrder(list(EFFECTS))
-        self.widget.segmentationNodeChanged.connect(self._onSegmentationNodeChanged)
+        self.widget.segmentationNodeChanged.connect(lambda *_: self._onSegmentationNodeChanged())
         self._container.layout().addWidget(self.widget)
 
-    def _onSegmentationNodeChanged(self, node):
+    def _onSegmentationNodeChanged(self):
         # Its hidden selector takes another segmentation, perhaps the draft, when ours is removed from the scene.
+        editorNode = self.widget.mrmlSegmentEditorNode()
+        node = editorNode.GetSegmentationNode() if editorNode is not None else None
         if node is not None and node is not self._node:
             self.widget.setSegmentationNode(None)
 
