@@ -29,6 +29,7 @@ COLOR_TABLE = "labelmapConversionColorTableNode"  # Slicer's role of the label v
 OUTLINE = "MedSegAI.DraftOutline"  # attribute of the display node that shows a draft over its correction
 OUTLINE_COLOR = (0.0, 1.0, 1.0)
 OUTLINE_WIDTH = 1
+NOTICE = "Research use only. Corrected by a person."  # in place of that of the draft, which nobody had reviewed
 
 
 def start_correction(draftNode, name: str | None = None):
@@ -218,6 +219,8 @@ def _add_to_provenance(node, **facts):
     def with_facts(text: str) -> str:
         provenance: dict[str, Any] = json.loads(text or "{}")
         provenance["correction"] = {**provenance.get("correction", {}), **facts}
+        if "notice" in provenance and "finished_utc" in facts:
+            provenance["notice"] = NOTICE
         return json.dumps(provenance, sort_keys=True)
 
     node.SetAttribute(PROVENANCE, with_facts(node.GetAttribute(PROVENANCE)))

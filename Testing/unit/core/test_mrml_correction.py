@@ -22,16 +22,19 @@ from MedSegAICore.mrml_correction import (
     hash_of,
     is_draft,
     is_draft_shown,
+    new_segmentation,
     resume_correction,
     segments_overlap,
+    set_volume_of,
     show_draft,
     start_correction,
+    volume_of,
 )
 from MedSegAICore.mrml_images import oriented_image
 
 scene = fixtures_scene.scene
 BINARY, SURFACE = "Binary labelmap", "Closed surface"
-PROVENANCE = {"model": {"id": "hippocampus", "sha256": "abc"}, "note": "a|b"}
+PROVENANCE = {"model": {"id": "hippocampus", "sha256": "abc"}, "note": "a|b", "notice": "Not reviewed by a human."}
 
 
 @pytest.fixture
@@ -199,6 +202,32 @@ def test_nothing_and_empty_segmentations_cannot_be_corrected(scene):
     assert scene.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
 
 
+def test_a_new_segmentation_lies_on_its_volume_and_has_a_segment_to_draw(scene):
+    grid = GRIDS["oblique anisotropic"]
+    volume = make_volume(scene, np.zeros(grid.shape, np.int16), grid, "case")
+    volume.SetAndObserveTransformNodeID(bspline_transform(scene).GetID())
+    node = new_segmentation(volume)
+    assert volume_of(node) is volume
+    assert node.GetParentTransformNode() is volume.GetParentTransformNode()
+    assert mrml.reference_grid(node).matches(grid)
+    assert node.GetSegmentation().GetNumberOfSegments() == 1
+    assert not is_draft(node)
+    with pytest.raises(InputError, match="No volume"):
+        new_segmentation(None)
+
+
+def test_segments_keep_their_voxels_and_place_when_they_are_given_another_volume(scene, make_draft):
+    grid = make_grid((9, 10, 11))
+    draft = make_draft(_halves(grid), grid)
+    other = make_volume(scene, np.zeros((4, 5, 6), np.int16), make_grid((4, 5, 6), spacing_ijk=(3, 3, 3)), "other")
+    other.SetAndObserveTransformNodeID(bspline_transform(scene).GetID())
+    before = _everything(draft)
+    set_volume_of(draft, other)
+    assert volume_of(draft) is other
+    assert _everything(draft) == before
+    assert mrml.reference_grid(draft).matches(grid)
+
+
 def test_overlap_is_seen_in_the_voxels_not_in_the_layers(make_draft):
     grid = make_grid((9, 10, 11))
     halves = _halves(grid)
@@ -245,7 +274,10 @@ def test_done_completes_all_but_flagged_segments_and_going_on_opens_them(scene, 
     finish_correction(node)
     status = [logic.GetSegmentStatus(segmentation.GetSegment(one)) for one in ("left", "right")]
     assert status == [logic.Completed, logic.Flagged]
-    assert "finished_utc" in json.loads(node.GetAttribute(mrml.PROVENANCE))["correction"]
+    provenance = json.loads(node.GetAttribute(mrml.PROVENANCE))
+    assert "finished_utc" in provenance["correction"]
+    assert provenance["notice"] == "Research use only. Corrected by a person."
+    assert json.loads(draft.GetAttribute(mrml.PROVENANCE)) == PROVENANCE
     draft.SetDisplayVisibility(True)
     resume_correction(node)
     status = [logic.GetSegmentStatus(segmentation.GetSegment(one)) for one in ("left", "right")]
