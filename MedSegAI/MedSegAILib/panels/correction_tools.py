@@ -27,7 +27,7 @@ class CorrectionTools:
                 PREVIOUS: self.onPrevious,
                 NEXT: self.onNext,
                 ERASE: self.onErase,
-                OUTLINE: ui.outlineButton.toggle,
+                OUTLINE: self.onOutlineKey,
                 DRAFT: self.onDraftKey,
                 UNCERTAIN: self.onUncertain,
             }
@@ -110,6 +110,9 @@ class CorrectionTools:
     def onDraft(self, checked):
         if self._node is not None and checked != self._logic.isDraftShown(self._node):
             self._logic.showDraft(self._node, checked)
+
+    def onOutlineKey(self):
+        self._ui.outlineButton.toggle()
 
     def onDraftKey(self):
         if self._ui.draftButton.enabled:
