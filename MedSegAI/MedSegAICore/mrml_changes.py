@@ -92,8 +92,8 @@ def _count(before: _Places, after: _Places, identifiers: list[str], grid: Grid) 
         old, new = old_codes[old], new_codes[new]
         old_codes = new_codes = np.arange(len(identifiers) + 1)
     # Few voxels change, so only these are looked at more closely: the values of other segments have code 0.
-    changed = np.flatnonzero(old != new)
-    lost, gained = old_codes[old.ravel()[changed]], new_codes[new.ravel()[changed]]
+    changed = old != new
+    lost, gained = old_codes[old[changed]], new_codes[new[changed]]
     different = lost != gained
     removed, added = (
         np.bincount(codes[different], minlength=len(identifiers) + 1)[1:].tolist() for codes in (lost, gained)
