@@ -230,6 +230,8 @@ def test_the_correction_deleted_while_editing_does_not_open_the_draft(widget, se
     assert not is_editing(section)
     assert section._editor.widget.mrmlSegmentEditorNode().GetSegmentationNode() is None
     assert section._editor.effect == ""
+    section._editor.widget.setSegmentationNode(draft)  # as its hidden selector may do, which lists all segmentations
+    assert section._editor.widget.mrmlSegmentEditorNode().GetSegmentationNode() is None
     again = begin(widget, section, draft)
     assert again is not node
     assert draft_of(again) is draft
@@ -252,6 +254,7 @@ def test_done_completes_the_segments_and_shows_the_correction_as_the_result(widg
     assert logic.GetSegmentStatus(node.GetSegmentation().GetSegment("left")) == logic.Completed
     assert draft.GetDisplayVisibility() == 0
     assert voxels(node) == edited
+    assert section._editor.widget.mrmlSegmentEditorNode().GetSegmentationNode() is None
     assert section.ui.correctButton.text == "Go on correcting"
     section.ui.correctButton.click()
     assert parameters.correctedSegmentation is node
