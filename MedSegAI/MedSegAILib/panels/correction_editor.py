@@ -46,6 +46,7 @@ class CorrectionEditor:
         self._node = None
         if self.widget is not None:
             self.widget.setSegmentationNode(None)
+            self.widget.updateWidgetFromMRML()  # it may have shown another node meanwhile, see below
 
     def setActive(self, active: bool):
         """Listen to views and keys, or leave them alone: another module or a folded section must not edit."""
