@@ -65,6 +65,8 @@ def resample_labels(image, values: Sequence[int], grid: Grid, transform=None) ->
     offset = None if transform is not None else grid.offset_of(source)
     if offset is None:
         return only_values(_nearest(image, grid, transform), values), _count_outside(labels, source, grid, transform)
+    if labels.shape == grid.shape and not offset.any():
+        return labels, 0
     placed = np.zeros(grid.shape, np.uint16)
     return placed, _paste(labels, placed, offset)
 
@@ -156,7 +158,11 @@ class LayerPacker:
         self._labels: list[Label] = []
 
     def add(self, array: np.ndarray, labels: Sequence[Label]):
-        """Add an array (K, J, I) with its labels, which do not overlap each other."""
+        """Add an array (K, J, I) with its labels, which do not overlap each other. The packer may keep the array."""
+        if not self._layers and array.dtype == np.uint16:  # every label keeps its value
+            self._layers.append(array)
+            self._labels += [dataclasses.replace(label, layer=0) for label in labels]
+            return
         layers = enumerate(self._layers)
         number = next((n for n, layer in layers if not ((array > 0) & (layer > 0)).any()), len(self._layers))
         if number == len(self._layers):

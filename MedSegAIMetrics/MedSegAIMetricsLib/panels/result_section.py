@@ -27,6 +27,7 @@ class ResultSection(Section):
         self.table = ResultTable(ui.resultsTable)
         self._comparison, self._shown, self._charts = None, None, {}
         self._observed = []
+        self._historyTip = ui.historyComboBox.toolTip
         actions = {
             ui.useAgainButton: self.useAgain,
             ui.worstSliceButton: self.showWorstSlices,
@@ -118,6 +119,7 @@ class ResultSection(Section):
             combo.addItem(title, identifier)
             combo.setItemData(index, title, qt.Qt.ToolTipRole)
         combo.setCurrentIndex(tables.index(chosen) if chosen is not None else -1)
+        combo.toolTip = "\n".join(filter(None, [combo.currentText, self._historyTip]))  # a long name is cut
         combo.blockSignals(False)
         self.ui.resultsCollapsibleButton.visible = bool(tables)
 
