@@ -28,6 +28,8 @@ from MedSegAICore import errors
 from MedSegAICore.errors import Cancelled, MedSegAIError, WorkerError
 from MedSegAICore.image import Image
 from MedSegAICore.python_process import find_python
+from MedSegAILib.models.opening import address_of
+from MedSegAILib.worker.exchange import MAY_MAP, plan, unpack, write
 from MedSegAILib.worker.messages import FOLDER_PREFIX
 from MedSegAILib.worker.process import WorkerProcess
 
@@ -227,9 +229,6 @@ class Run:
 
     def _send(self, image: Image, model: Model, options: dict[str, Any]):
         """The worker loads the model while the volume is written; both are done when ``segment`` arrives."""
-        from MedSegAILib.models.opening import address_of
-        from MedSegAILib.worker.exchange import plan, write
-
         try:
             folder = self._held.make_folder()
             self._volume, files = plan(image, folder)
@@ -273,8 +272,6 @@ class Run:
             self._receive(message["result"])
 
     def _receive(self, packed: Any):
-        from MedSegAILib.worker.exchange import MAY_MAP, unpack
-
         if self._kill_at is not None:
             self._end(Cancelled())
             return
