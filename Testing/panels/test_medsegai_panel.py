@@ -30,7 +30,7 @@ def test_the_models_are_listed_with_what_they_are_for(widget):
     combo = section(widget).ui.modelComboBox
     assert [combo.itemText(n) for n in range(combo.count)] == ["Random hippocampus", "Other", "Many tiles"]
     assert combo.currentText == "Random hippocampus"
-    assert section(widget).ui.modelLabel.text == "Tests of the program. The weights are random."
+    assert combo.toolTip == "Tests of the program. The weights are random."
 
 
 def test_a_library_without_models_turns_apply_off(volume, open_panel, medsegai, monkeypatch):
@@ -191,7 +191,8 @@ def test_match_suggests_what_is_clear_and_says_what_is_not(medsegai, widget, car
     ui.matchButton.click()
     ((_label, selector, hint),) = section(widget)._channels._rows
     assert ui.inputSelector.currentNode().GetName() == "study T1"
-    assert ui.inputHintLabel.text.startswith("✓ only it fits")
+    assert ui.inputHintLabel.text == "✓ the only one that fits"
+    assert "'study T1'" in ui.inputHintLabel.toolTip
     assert selector.currentNode() is None
     assert hint.text == "? 2 volumes fit: study T2, study FLAIR"
     slicer.mrmlScene.RemoveNode(slicer.util.getNode("study FLAIR"))

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 from MedSegAILib.models.card_text import channel_hint
 
 ROLE = "channelVolume{number}"  # of the parameter node's references to the volumes after the first one
-FIRST_ROW = 4  # of the form layout, below the first volume and its hint
+FIRST_ROW = 3  # of the form layout, below the first volume and its hint
 
 
 class ChannelRows:
@@ -20,10 +20,10 @@ class ChannelRows:
 
     def __init__(self, ui, parameterNode):
         self._ui, self._parameterNode = ui, parameterNode
-        self._form = ui.inputsCollapsibleButton.layout()
+        self._form = ui.inputsWidget.layout()
         self._rows = []
         self._model = None
-        self._reasons = {}  # by channel, of the last suggestion
+        self._reasons = {}  # by channel, of the last suggestion: text and tool tip
 
     def show(self, model):
         """Show as many rows as the model has channels, with what is chosen."""
@@ -56,7 +56,8 @@ class ChannelRows:
         """Show which volume is which channel; those that are not clear stay as they are, and their rows say why."""
         for number, match in enumerate(assignment.matches):
             clear = match.volume is not None
-            self._reasons[match.channel] = f"{'✓' if clear else '?'} {match.reason}"
+            short = _("✓ the only one that fits") if clear else f"? {match.reason}"
+            self._reasons[match.channel] = short, match.reason
             if clear:
                 self._choose(number, match.volume)
 
@@ -73,19 +74,19 @@ class ChannelRows:
     def _hint(self, label, number):
         name = self._model.channel_names[number] if self._model is not None else ""
         text = channel_hint(self._model, number) if self._model is not None else ""
-        label.text = self._reasons.get(name) or text
+        label.text, label.toolTip = self._reasons.get(name) or (text, _("What the model expects of this volume."))
         label.visible = bool(label.text)
 
     def _addRow(self):
         number = len(self._rows) + 1
         label, hint = qt.QLabel(), qt.QLabel()
         hint.wordWrap, hint.textFormat = True, qt.Qt.PlainText
-        hint.toolTip = self._ui.inputHintLabel.toolTip
         selector = slicer.qMRMLNodeComboBox()
         selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
         selector.showChildNodeTypes = selector.addEnabled = selector.removeEnabled = False
         selector.noneEnabled, selector.noneDisplay = True, _("Choose a volume")
         selector.toolTip = _("The volume of this channel. It is resampled to the first volume.")
+        selector.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)  # long names do not widen the panel
         selector.setMRMLScene(slicer.mrmlScene)
         selector.currentNodeChanged.connect(lambda *_node: self._onChosen(number, selector))
         row = FIRST_ROW + 2 * (number - 1)

@@ -24,6 +24,7 @@ class ModelControls:
     def __init__(self, ui, widget, logic, onChosen, onListed, say):
         self._ui, self._widget, self._logic = ui, widget, logic
         self._onChosen, self._onListed, self._say = onChosen, onListed, say
+        self._tip = ui.modelComboBox.toolTip
         self._models, self._dialog, self._adding, self._known = {}, None, None, set()
         self._timer = qt.QTimer()
         self._timer.setInterval(MS_BETWEEN_LOOKS)
@@ -66,8 +67,7 @@ class ModelControls:
         model = self._models.get(modelId)
         self._ui.cardToolButton.enabled = model is not None
         text = model.card.intended_use if model is not None and model.card is not None else ""
-        self._ui.modelLabel.text = text
-        self._ui.modelLabel.visible = bool(text)
+        self._ui.modelComboBox.toolTip = text or self._tip
         return model
 
     def showCard(self):

@@ -30,7 +30,7 @@ class RunReport:
     def idle(self):
         """Nothing runs, and nothing is said."""
         self._ui.progressBar.visible = self._ui.copyErrorButton.visible = False
-        self._ui.statusLabel.text = ""
+        self.say("")
 
     def begin(self, model, nodes):
         """``nodes``: of this run; their names stay out of what is copied, now and later."""
@@ -46,11 +46,11 @@ class RunReport:
     def news(self, progress):
         """Show a piece of news of the worker."""
         self._ui.progressBar.value = round(progress.fraction * self._ui.progressBar.maximum)
+        stages = {"load": _("Loading the model…"), "prepare": _("Preparing the volume…"), NETWORK: _("Segmenting…")}
         if progress.stage != self._stage:
             self._stage = progress.stage
-            self.log(progress.message)
+            self.log(stages.get(progress.stage, progress.message))
         if progress.stage != NETWORK:
-            stages = {"load": _("Loading the model…"), "prepare": _("Preparing the volume…")}
             self._ui.statusLabel.text = stages.get(progress.stage, progress.message)
         elif progress.fraction >= 1:
             self._ui.statusLabel.text = _("Finishing…")
@@ -70,7 +70,9 @@ class RunReport:
             self.log(line)
 
     def say(self, text):
+        """Show a sentence below the buttons."""
         self._ui.statusLabel.text = text
+        self._ui.statusLabel.visible = bool(text)
 
     def log(self, text):
         """A line in Details."""
