@@ -66,6 +66,12 @@ def apply(widget):
     wait_until_done(widget)
 
 
+def pick(selector, node):
+    """Choose a node as with the mouse."""
+    selector.setCurrentNode(node)
+    selector.nodeActivated.emit(node)
+
+
 def wait_until_done(widget, condition=None):
     from harness.event_loop import wait_until
 

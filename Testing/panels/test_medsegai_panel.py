@@ -9,7 +9,7 @@ import pytest
 
 import fixtures_segmentation_panel as fixtures
 from fixtures_scene import make_grid, make_volume
-from fixtures_segmentation_panel import SHAPE, apply, section
+from fixtures_segmentation_panel import SHAPE, apply, pick, section
 from harness.event_loop import wait_until
 
 models, widget, volume = fixtures.models, fixtures.widget, fixtures.volume
@@ -68,7 +68,7 @@ def test_the_device_is_the_users_and_not_the_scenes(volume, widget, open_panel):
 def test_the_worker_tells_what_automatic_is(own_worker, volume, widget):
     combo = section(widget).ui.deviceComboBox
     wait_until(lambda: "(" in combo.currentText, fixtures.PATIENCE_SECONDS)
-    assert combo.currentText == f"Automatic ({widget.logic.deviceName()})"
+    assert combo.currentText == f"Automatic: {widget.logic.deviceName()}"
     assert combo.itemData(combo.currentIndex) == "auto"
 
 
@@ -165,16 +165,16 @@ def test_each_channel_has_a_row_and_apply_waits_for_all(volume, widget, card_mod
     assert hint.text == "MR"
     assert ui.applyButton.toolTip == "Choose the volume for MR1."
     second = make_volume(slicer, np.random.default_rng(2).normal(size=SHAPE), make_grid(SHAPE), "second")
-    selector.setCurrentNode(volume)
+    pick(selector, volume)
     assert "The volume 'case' is chosen for several channels." in ui.protocolLabel.text
-    selector.setCurrentNode(second)
+    pick(selector, second)
     assert ui.applyButton.enabled
     apply(widget)
     channels = widget.logic.provenance(widget._parameterNode.resultSegmentation)["channels"]
     assert [channel["channel"] for channel in channels] == ["MR0", "MR1"]
     slicer.mrmlScene.RemoveNode(second)
-    section(widget).update()
-    assert ui.applyButton.toolTip == "Choose the volume for MR1."
+    wait_until(lambda: ui.applyButton.toolTip == "Choose the volume for MR1.")
+    assert selector.currentNode() is None  # and not the volume that Slicer's selector took instead
     card_model({})
     assert ui.inputLabel.text == "Volume:"
     assert selector.isHidden()
@@ -274,7 +274,7 @@ def test_every_choice_is_saved_with_the_scene(volume, widget, tmp_path, card_mod
     card_model(CHANNELS, channels=2)
     ui = section(widget).ui
     second = make_volume(slicer, np.random.default_rng(2).normal(size=SHAPE), make_grid(SHAPE), "second")
-    section(widget)._channels._rows[0][1].setCurrentNode(second)
+    pick(section(widget)._channels._rows[0][1], second)
     ui.roiSelector.addNode().SetName("here")
     ui.outputSelector.addNode().SetName("mine")
     ui.qualityComboBox.setCurrentIndex(0)

@@ -15,11 +15,12 @@ FIRST_ROW = 3  # of the form layout, below the first volume and its hint
 class ChannelRows:
     """The first row is that of the .ui file and of ``inputVolume``; the others are made when a model needs them.
 
-    ``ui``: the widgets of Segmentation.ui. ``parameterNode()``: the current one, or None.
+    ``ui``: the widgets of Segmentation.ui. ``parameterNode()``: the current one, or None. ``onChanged()``: is called
+    when a selector shows something else than was chosen, so that the rows are shown again.
     """
 
-    def __init__(self, ui, parameterNode):
-        self._ui, self._parameterNode = ui, parameterNode
+    def __init__(self, ui, parameterNode, onChanged):
+        self._ui, self._parameterNode, self._onChanged = ui, parameterNode, onChanged
         self._form = ui.inputsWidget.layout()
         self._rows = []
         self._model = None
@@ -80,6 +81,7 @@ class ChannelRows:
     def _addRow(self):
         number = len(self._rows) + 1
         label, hint = qt.QLabel(), qt.QLabel()
+        hint.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)
         hint.wordWrap, hint.textFormat = True, qt.Qt.PlainText
         selector = slicer.qMRMLNodeComboBox()
         selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
@@ -88,7 +90,9 @@ class ChannelRows:
         selector.toolTip = _("The volume of this channel. It is resampled to the first volume.")
         selector.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)  # long names do not widen the panel
         selector.setMRMLScene(slicer.mrmlScene)
-        selector.currentNodeChanged.connect(lambda *_node: self._onChosen(number, selector))
+        # When the shown node is deleted, the selector takes its neighbor; a channel must not get another volume so.
+        selector.nodeActivated.connect(lambda *_node: self._onChosen(number, selector))
+        selector.currentNodeChanged.connect(lambda *_node: self._onChanged())
         row = FIRST_ROW + 2 * (number - 1)
         self._form.insertRow(row, label, selector)
         self._form.insertRow(row + 1, "", hint)

@@ -51,7 +51,7 @@ def registrations():
 
 def devices(automatic: str | None):
     """``automatic``: what is taken if nothing is chosen, once it is known."""
-    text = _("Automatic ({device})").format(device=automatic) if automatic else _("Automatic")
+    text = _("Automatic: {device}").format(device=automatic) if automatic else _("Automatic")
     return [
         ("auto", text, _("a graphics card if PyTorch can use one, else the processor.")),
         ("cuda", _("Graphics card (CUDA)"), _("an NVIDIA card; many times faster than the processor.")),

@@ -32,7 +32,7 @@ class SegmentationSection(Section):
         self._observed = []
         self._run = RunControl(logic, self._onNews, self._onEnd)
         self._report = RunReport(ui)
-        self._channels = ChannelRows(ui, lambda: self.parameterNode)
+        self._channels = ChannelRows(ui, lambda: self.parameterNode, self._onNodeModified)
         self._models = ModelControls(ui, self.widget, logic, self._onModelChosen, self.update, self._report.say)
         self._fillChoices()
         self._checkTimer, self._deviceTimer = qt.QTimer(), qt.QTimer()
@@ -98,6 +98,7 @@ class SegmentationSection(Section):
     def update(self):
         """Follow the parameter node: what is chosen, whether it fits, whether and why not Apply can be pressed."""
         if self.parameterNode is None:
+            self._checkTimer.stop()
             self._observe([])
             self.ui.applyButton.enabled = False
             return
@@ -187,7 +188,8 @@ class SegmentationSection(Section):
     # ---- what the user does ----------------------------------------------------------------------------------------
 
     def _onNodeModified(self, *_event):
-        self._checkTimer.start()
+        if self.parameterNode is not None:
+            self._checkTimer.start()
 
     def _onModelChosen(self, modelId):
         if self.parameterNode is not None:
