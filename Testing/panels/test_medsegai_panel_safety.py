@@ -316,8 +316,6 @@ module = application.load_module(Path(sys.argv[1]))
 many = ModelFolder.open(sys.argv[2])
 module.MedSegAILogic.listModels = lambda self: [many]
 widget, panel = application.open_panel(module)
-from PySide6.QtWidgets import QProgressBar
-QProgressBar.text = QProgressBar.text
 choose_long_run(widget)
 section(widget).ui.applyButton.click()
 wait_for_a_tile(widget)

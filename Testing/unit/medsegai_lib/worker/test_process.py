@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import fixtures_worker
-from fixtures_worker import EXACT, QUICK, exists
+from fixtures_worker import EXACT, QUICK, exists, wait_for
 from MedSegAICore.errors import DependencyError, WorkerError
 from MedSegAICore.python_process import find_python
 from MedSegAILib.worker.client import Worker
@@ -118,3 +118,19 @@ def test_missing_torch_is_said_as_everywhere_and_may_be_installed_meanwhile(tmp_
     (tmp_path / "torch.py").unlink()
     with worker:
         assert worker.segment(QUICK, quick, **EXACT).label_map.array.any()
+
+
+@pytest.mark.skipif(not hasattr(os, "getpriority"), reason="Windows says it when the process is started")
+def test_it_yields_to_the_window(quick):
+    with Worker() as worker:
+        worker.segment(QUICK, quick, **EXACT)
+        assert os.getpriority(os.PRIO_PROCESS, worker.pid) > os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def test_it_tells_what_the_automatic_device_is(quick):
+    with Worker() as worker:
+        assert worker.device is None
+        worker.start()
+        assert wait_for(lambda: worker.device is not None)
+        assert worker.device.split()[0] in ("cpu", "cuda", "mps")
+        worker.segment(QUICK, quick, **EXACT)
