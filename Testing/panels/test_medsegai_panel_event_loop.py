@@ -36,7 +36,6 @@ def _enter(widget):
 def test_the_event_loop_is_not_blocked_during_a_run(large, widget, maps):
     ui = section(widget).ui
     ui.uncertaintyCheckBox.checked = maps
-    widget.sections[1].update = lambda: None  # what the result section does has tests of its own
     _enter(widget)
     with Watch(LIMIT_MS) as watch:
         ui.applyButton.click()
@@ -44,8 +43,8 @@ def test_the_event_loop_is_not_blocked_during_a_run(large, widget, maps):
     print(watch.report())
     assert ui.statusLabel.text.startswith("Done"), ui.statusLabel.text
     # What our code computed: on a busy machine the event loop also waits for its turn.
-    during = [gap.cpu_ms for gap in watch.gaps if not gap.ran("insert")]
-    inserting = [gap.cpu_ms for gap in watch.gaps if gap.ran("insert")]
+    during = [gap.cpu_ms for gap in watch.gaps if not gap.ran("_onEnd") and not gap.ran("insert")]
+    inserting = [gap.cpu_ms for gap in watch.gaps if gap.ran("_onEnd") or gap.ran("insert")]
     assert max(during, default=0) <= LIMIT_MS, watch.report()
     assert max(inserting, default=0) <= INSERTION_LIMIT_MS, watch.report()
 
