@@ -42,6 +42,45 @@ class Aligned:
     registrations: tuple[Registration | None, ...]
 
 
+@dataclass(frozen=True)
+class Unaligned:
+    """Volumes that are yet to become the channels of one image. ``align`` takes seconds, and may be called in another
+    process unless a transform is among them that no matrix can express (``is_portable``).
+
+    ``to_first``: for each volume the matrix (4x4) from its own frame to the first one's, in which the images are.
+    ``box``: the voxels of the first volume to keep, as pairs (start, stop) in the order KJI; None keeps all.
+    """
+
+    channels: tuple[Channel, ...]
+    to_first: tuple[np.ndarray | None, ...]
+    registration: str | None = None
+    box: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def is_portable(self) -> bool:
+        return all(channel.from_first is None for channel in self.channels)
+
+    def align(self, say: Callable[[str], None] | None = None, cancelled: Callable[[], bool] | None = None) -> Aligned:
+        """What ``align_channels`` gives, with registrations from each volume's own frame; raises what it raises."""
+        aligned = align_channels(self.channels, self.registration, say, cancelled)
+        if self.registration:
+            aligned = _from_own_frames(aligned, self.to_first)
+        if self.box is None:
+            return aligned
+        return replace(aligned, image=aligned.image.crop(tuple(slice(*ends) for ends in self.box)))
+
+
+def _from_own_frames(aligned: Aligned, matrices: Sequence[np.ndarray | None]) -> Aligned:
+    """Registrations start from the first volume's frame; what was done with each volume is said from its own."""
+    both = zip(aligned.registrations, matrices, strict=True)
+    found = [f if f is None else replace(f, matrix=f.matrix @ matrix) for f, matrix in both]
+    facts = [
+        fact if f is None else {**fact, "registration": f.to_dict()}
+        for fact, f in zip(aligned.image.meta["channels"], found, strict=True)
+    ]
+    return Aligned(replace(aligned.image, meta={**aligned.image.meta, "channels": facts}), tuple(found))
+
+
 def name_channels(images: Sequence[Image], names: Sequence[str]) -> list[Channel]:
     """Give volumes the names of a model's channels, in order; one with several components takes as many.
 

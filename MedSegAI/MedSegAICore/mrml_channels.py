@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from MedSegAICore.channels import Aligned, Channel, align_channels, name_channels
+from MedSegAICore.channels import Aligned, Channel, Unaligned, name_channels
 from MedSegAICore.grid import Grid
 from MedSegAICore.mrml import image_from_volume
 from MedSegAICore.mrml_images import array_from_matrix, matrix_from_array, transformed
@@ -36,12 +36,22 @@ def channels_from_volumes(
     Raises InputError (nothing chosen, no voxels, other channels than names, no overlap, registration impossible) and
     Cancelled.
     """
+    return unaligned_volumes(volumeNodes, names, registration).align(say, cancelled)
+
+
+def unaligned_volumes(
+    volumeNodes: Sequence, names: Sequence[str], registration: str | None = None, box: Sequence[slice] | None = None
+) -> Unaligned:
+    """Copies of the volumes, for ``channels_from_volumes`` to be done later, also in another process.
+
+    ``box``: the voxels of the first volume (KJI) to keep in the end.
+    Raises InputError (nothing chosen, no voxels, other channels than names).
+    """
     channels = name_channels([image_from_volume(node) for node in volumeNodes], names)
-    first = volumeNodes[0]
-    between = [_between(node, first) for node in volumeNodes]
-    placed = [_placed(channel, *way) for channel, way in zip(channels, between, strict=True)]
-    aligned = align_channels(placed, registration, say, cancelled)
-    return _from_own_frames(aligned, [matrix for matrix, _ in between]) if registration else aligned
+    between = [_between(node, volumeNodes[0]) for node in volumeNodes]
+    placed = tuple(_placed(channel, *way) for channel, way in zip(channels, between, strict=True))
+    ends = tuple((part.start, part.stop) for part in box) if box is not None else None
+    return Unaligned(placed, tuple(matrix for matrix, _ in between), registration, ends)
 
 
 def keep_registrations(registrations: Sequence[Registration | None], volumeNodes: Sequence, segmentationNode):
@@ -66,17 +76,6 @@ def transform_node_from_registration(found: Registration, moving, first):
     node.SetAndObserveTransformNodeID(first.GetTransformNodeID())
     node.SetAttribute(REGISTRATION, json.dumps(found.to_dict()))
     return node
-
-
-def _from_own_frames(aligned: Aligned, matrices: Sequence) -> Aligned:
-    """Registrations start from the first volume's frame; what was done with each volume is said from its own."""
-    both = zip(aligned.registrations, matrices, strict=True)
-    found = [f if f is None else replace(f, matrix=f.matrix @ matrix) for f, matrix in both]
-    facts = [
-        fact if f is None else {**fact, "registration": f.to_dict()}
-        for fact, f in zip(aligned.image.meta["channels"], found, strict=True)
-    ]
-    return Aligned(replace(aligned.image, meta={**aligned.image.meta, "channels": facts}), tuple(found))
 
 
 def _placed(channel: Channel, matrix, bent) -> Channel:

@@ -105,10 +105,11 @@ class SegmentationLogic(CorrectionLogic):
         """
         opened = self._model(model)
         say = (lambda message: progress(0.0, message)) if progress is not None else None
-        request = Request(volumeNodes, opened, roiNode, outputSegmentationNode, registration, say, cancelled)
+        request = Request(volumeNodes, opened, roiNode, outputSegmentationNode, registration)
+        image = request.takeImage(say, cancelled)
         predictor = self._warmPredictor(opened, device=device, quality=quality, mirroring=mirroring)
         result = predictor.segment(
-            request.takeImage(),
+            image,
             probabilities=probabilities,
             uncertainty=uncertainty,
             strict=strict,
@@ -122,7 +123,8 @@ class SegmentationLogic(CorrectionLogic):
     ) -> SegmentationRun:
         """Begin what ``segment`` does in a worker process, and return at once: for a window, which stays usable.
 
-        Resampling and ``registration`` of several volumes are done before it returns (seconds per volume).
+        Resampling and ``registration`` of several volumes are done there too. Only where one is under a non-linear
+        transform they are done before it returns (seconds per volume).
         ``options``: device, quality, mirroring, strict and every other option of the predictor.
         The process stays warm for the next run; ``closeWorker`` ends it.
 
@@ -130,7 +132,7 @@ class SegmentationLogic(CorrectionLogic):
         """
         opened = self._model(model)
         request = Request(volumeNodes, opened, roiNode, outputSegmentationNode, registration)
-        return SegmentationRun(request, self.worker().begin(request.takeImage(), opened, **options))
+        return SegmentationRun(request, self.worker().begin(request.takeVolumes(), opened, **options))
 
     def worker(self) -> Worker:
         """The worker process of ``startSegmentation``. ``worker().start()`` ahead of the first run saves seconds."""

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from MedSegAICore import mrml
 from MedSegAICore.errors import InputError
-from MedSegAICore.mrml_channels import channels_from_volumes, keep_registrations
+from MedSegAICore.mrml_channels import keep_registrations, unaligned_volumes
 from MedSegAICore.mrml_maps import add_maps
 from MedSegAICore.mrml_roi import box_of_roi
 from MedSegAILib.inference.result import MAPS
 
 if TYPE_CHECKING:
+    from MedSegAICore.channels import Unaligned
     from MedSegAICore.image import Image
     from MedSegAILib.inference.result import Result
     from MedSegAILib.models.model import Model
@@ -51,35 +52,46 @@ class SegmentationRun:
         written.
         """
         if self._node is None:
-            self._node = self._request.insert(self._run.result())
+            self._node = self._request.insert(self._run.result(), self._run.alignment)
         return self._node
 
 
 class Request:
     """What a run was asked for: checked and captured when it begins, written into the scene when it ends."""
 
-    def __init__(
-        self, volumeNodes, model, roiNode, outputSegmentationNode, registration=None, say=None, cancelled=None
-    ):
+    def __init__(self, volumeNodes, model, roiNode, outputSegmentationNode, registration=None):
         nodes = _inOrder(volumeNodes, model)
         self._box = box_of_roi(roiNode, nodes[0]) if roiNode is not None else None
         if outputSegmentationNode is not None:
             mrml.check_target(outputSegmentationNode, nodes[0])  # before minutes of work
-        aligned = channels_from_volumes(nodes, model.channel_names, registration, say, cancelled)
-        image, self._registrations = aligned.image, aligned.registrations
-        self._grid, self._nodes, self._output = image.grid, nodes, outputSegmentationNode
-        self._warnings = image.meta["warnings"]
-        self._image = image if self._box is None else image.crop(self._box)
+        self._volumes = unaligned_volumes(nodes, model.channel_names, registration, self._box)
+        self._grid, self._nodes, self._output = mrml.grid_from_volume(nodes[0]), nodes, outputSegmentationNode
+        self._registrations, self._warnings = (), ()
         self._captured = Captured([*nodes, *([outputSegmentationNode] if outputSegmentationNode is not None else [])])
 
-    def takeImage(self) -> Image:
-        """The image that the model is to see. It is given away, so that it is not kept in memory during the run."""
-        image, self._image = self._image, None
-        return image
+    def takeImage(self, say=None, cancelled=None) -> Image:
+        """The image that the model is to see, aligned here. It is given away, so that it is not kept in memory during
+        the run."""
+        aligned = self._volumes.align(say, cancelled)
+        self._volumes = None
+        self._registrations, self._warnings = aligned.registrations, aligned.image.meta["warnings"]
+        return aligned.image
 
-    def insert(self, result: Result):
-        """Write the result into the scene; returns the segmentation node. Raises InputError if a node has vanished."""
+    def takeVolumes(self) -> Image | Unaligned:
+        """The same for another process, which can align several volumes, unless one is under a non-linear transform."""
+        if len(self._volumes.channels) == 1 or not self._volumes.is_portable:
+            return self.takeImage()
+        volumes, self._volumes = self._volumes, None
+        return volumes
+
+    def insert(self, result: Result, alignment=None):
+        """Write the result into the scene; returns the segmentation node. Raises InputError if a node has vanished.
+
+        ``alignment``: registrations and warnings, where another process aligned the volumes.
+        """
         self._captured.check()
+        if alignment is not None:
+            self._registrations, self._warnings = alignment
         volume, warnings = self._nodes[0], [*self._warnings, *result.warnings]
         for warning in warnings:
             logger.warning("%s: %s", volume.GetName(), warning)

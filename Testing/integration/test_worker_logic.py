@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 import fixtures_scene
 import fixtures_worker
+from fixtures_models import make_model_folder
 from fixtures_scene import bspline_transform, make_grid, make_volume, rotation
 from fixtures_worker import EXACT, MANY_TILES, MIRRORED
-from MedSegAICore import mrml
-from MedSegAICore.errors import Cancelled, InputError, ModelError, WorkerError
+from MedSegAICore import channels, mrml
+from MedSegAICore.errors import Cancelled, GeometryError, InputError, ModelError, WorkerError
+from MedSegAICore.mrml_channels import REGISTRATION
 from MedSegAILib.logic import SegmentationLogic
 
 scene, quick, many_tiles = fixtures_scene.scene, fixtures_worker.quick, fixtures_worker.many_tiles
@@ -108,3 +112,60 @@ def test_what_is_wrong_with_nodes_and_models_is_said_before_anything_is_started(
         logic.startSegmentation(_volume(scene), "no-such-model")
     assert logic.worker().pid is None
     logic.closeWorker()
+
+
+# ---- several volumes -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_channels(tmp_path_factory):
+    return make_model_folder(tmp_path_factory.mktemp("models") / "two", channels=2)
+
+
+def _pair(scene):
+    """A volume with a blob, and another one of another grid that shows it a little beside."""
+    k, j, i = np.indices((30, 34, 32))
+    blob = np.exp(-((k - 14) ** 2 + (j - 18) ** 2 / 2 + (i - 15) ** 2 / 1.5) / 40) * 900 + (k * j) % 7
+    first = make_volume(scene, blob.astype(np.int16), make_grid(blob.shape, rotation(12, -7, 33)), "first")
+    grid = make_grid((15, 34, 32), rotation(12, -7, 33), (1, 1, 2.0), (1.5, -1.0, 0.5))
+    return first, make_volume(scene, blob[::2].astype(np.int16), grid, "second")
+
+
+@pytest.mark.parametrize("registration", [None, "rigid"])
+def test_several_volumes_are_aligned_in_the_worker_as_here(scene, logic, two_channels, registration, monkeypatch):
+    nodes = _pair(scene)
+    region = scene.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "region")
+    logic.fitRoi(region, nodes[0])
+    region.SetSize(24, 26, 22)
+    options = {"roiNode": region, "registration": registration}
+    expected = logic.segment(list(nodes), two_channels, **options, **EXACT)
+    monkeypatch.setattr(channels, "align_channels", lambda *_: pytest.fail("it was aligned in this process"))
+    run = logic.startSegmentation(list(nodes), two_channels, **options, **EXACT)
+    stages = {news.stage for news in _finish(run)}
+    node = run.result()
+    assert _array(node, nodes[0]).tobytes() == _array(expected, nodes[0]).tobytes()
+    assert {**logic.provenance(node), "time_utc": 0} == {**logic.provenance(expected), "time_utc": 0}
+    assert logic.warnings(node)  # the second volume does not cover the first
+    transforms = [one.GetNthNodeReference(REGISTRATION, 0) for one in (expected, node)]
+    assert ("align" in stages) == (registration is not None) == (transforms[0] is not None)
+    if registration:
+        facts = [json.loads(one.GetAttribute(REGISTRATION)) for one in transforms]
+        assert facts[0] == facts[1]  # the matrix too
+        assert transforms[0].GetName() != transforms[1].GetName()
+
+
+def test_volumes_that_do_not_overlap_are_told_by_the_worker(scene, logic, two_channels):
+    first, second = _pair(scene)
+    second.SetOrigin(900, 0, 0)
+    run = logic.startSegmentation([first, second], two_channels, **EXACT)
+    with pytest.raises(GeometryError, match="MR1 and MR0 do not overlap in space"):
+        run.result()
+
+
+def test_a_volume_under_a_bent_transform_is_aligned_here(scene, logic, two_channels):
+    first, second = _pair(scene)
+    second.SetAndObserveTransformNodeID(bspline_transform(scene).GetID())
+    node = logic.startSegmentation([first, second], two_channels, **EXACT).result()
+    expected = logic.segment([first, second], two_channels, **EXACT)
+    assert _array(node, first).tobytes() == _array(expected, first).tobytes()
+    assert logic.warnings(node) == logic.warnings(expected)

@@ -384,8 +384,7 @@ def no_torch(monkeypatch):
 # ---- the module ----------------------------------------------------------------------------------------------------
 
 
-# Tested one by one.
-SET_BY_THE_PANEL = {"modelId", "quality", "registration", "resultSegmentation", "correctedSegmentation"}  # tested one by one
+SET_BY_THE_PANEL = {"modelId", "quality", "registration", "resultSegmentation", "correctedSegmentation"}
 
 
 def test_every_parameter_has_a_widget_or_is_set_by_the_panel(widget):

@@ -14,7 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from MedSegAICore.channels import Unaligned
 from MedSegAICore.errors import Cancelled, DeviceError, MedSegAIError, OutputError, WorkerError
+from MedSegAICore.image import Image
 from MedSegAILib.worker import messages
 from MedSegAILib.worker.parent import wait_until_gone
 
@@ -154,20 +156,28 @@ class Child:
         rest = {name: value for name, value in self._request["options"].items() if name not in self._of_predictor}
         self._stop_if_cancelled(id)
         self._progress(id, 0.0, "prepare", "preparing the volume")
+        image, alignment = self._aligned(id, unpack(message["image"], folder, mapped=MAY_MAP))
         result = self._predictor.segment(
-            unpack(message["image"], folder, mapped=MAY_MAP), **rest,
+            image, **rest,
             progress=lambda fraction, text: self._progress(id, fraction, "network", text),
             cancelled=lambda: id in self._cancelled,
         )  # fmt: skip
         self._stop_if_cancelled(id)
         try:
-            packed = pack(result, folder)
+            packed, alignment = pack(result, folder), pack(alignment, folder)
         except OSError as error:
             raise OutputError(
                 f"The result cannot be written to the temporary folder {folder}: {error.strerror or error}. Free some "
                 "space there."
             ) from error
-        self._send("result", id, result=packed)
+        self._send("result", id, result=packed, alignment=alignment)
+
+    def _aligned(self, id: int, volume: Image | Unaligned) -> tuple[Image, tuple | None]:
+        """One image; of several volumes also how they were aligned, and warnings about it."""
+        if not isinstance(volume, Unaligned):
+            return volume, None
+        aligned = volume.align(lambda text: self._progress(id, 0.0, "align", text), lambda: id in self._cancelled)
+        return aligned.image, (aligned.registrations, tuple(aligned.image.meta["warnings"]))
 
     def _refuse(self, message: dict[str, Any]):
         raise WorkerError(f"The worker was asked for {message['type']!r}, expected load, segment, cancel or quit.")

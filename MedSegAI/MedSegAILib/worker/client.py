@@ -34,6 +34,8 @@ from MedSegAILib.worker.messages import FOLDER_PREFIX
 from MedSegAILib.worker.process import WorkerProcess
 
 if TYPE_CHECKING:
+    from MedSegAICore.channels import Unaligned
+    from MedSegAICore.registration import Registration
     from MedSegAILib.inference.result import Result
     from MedSegAILib.models.model import Model
 
@@ -104,9 +106,10 @@ class Worker:
                 else:
                     _take_news(self._held.process, message)
 
-    def begin(self, image: Image, model: Model | str | Path, **options: Any) -> Run:
+    def begin(self, image: Image | Unaligned, model: Model | str | Path, **options: Any) -> Run:
         """Start to segment a volume and return at once.
 
+        ``image``: of several volumes that are yet to be aligned, the process does that too; see ``Run.alignment``.
         ``model``: a Model, its path, or an id of the library. ``options``: those of Predictor and of
         Predictor.segment (device, mirroring, probabilities, strict, …), without its callbacks.
         The volume is handed over by the first calls of the run's ``poll``, a part with each.
@@ -178,6 +181,8 @@ class Run:
         self._writing: Iterator[None] | None = None  # of the volume, until the worker has it
         self._volume: Any = None  # as the message "segment" describes it
         self._result: Result | None = None
+        # Of volumes that the process aligned: the registrations, and warnings about them.
+        self.alignment: tuple[tuple[Registration | None, ...], tuple[str, ...]] | None = None
         self._error: MedSegAIError | None = None
 
     @property
@@ -227,7 +232,7 @@ class Run:
         while not self.done:
             self.poll(SECONDS_BETWEEN_LOOKS)
 
-    def _send(self, image: Image, model: Model, options: dict[str, Any]):
+    def _send(self, image: Image | Unaligned, model: Model, options: dict[str, Any]):
         """The worker loads the model while the volume is written; both are done when ``segment`` arrives."""
         try:
             folder = self._held.make_folder()
@@ -269,14 +274,15 @@ class Run:
         elif message["type"] == "progress":
             news.append(Progress(message["fraction"], message["stage"], message["message"]))
         elif message["type"] == "result":
-            self._receive(message["result"])
+            self._receive(message)
 
-    def _receive(self, packed: Any):
+    def _receive(self, message: dict[str, Any]):
         if self._kill_at is not None:
             self._end(Cancelled())
             return
         try:
-            self._result = unpack(packed, self._held.folder, mapped=MAY_MAP)
+            self.alignment = unpack(message.get("alignment"), self._held.folder, mapped=False)
+            self._result = unpack(message["result"], self._held.folder, mapped=MAY_MAP)
         except Exception as error:
             logger.exception("The worker's result cannot be read.")
             reason = "there is not enough main memory" if isinstance(error, MemoryError) else error

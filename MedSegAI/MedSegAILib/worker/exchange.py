@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from MedSegAICore.channels import Channel, Unaligned
 from MedSegAICore.grid import Grid
 from MedSegAICore.image import Image, Label, LabelMap
+from MedSegAICore.registration import Registration
 
 KIND = "$"  # the key that marks what JSON has no notation for
 SMALL_VALUES = 64  # a matrix is not worth a file
@@ -106,7 +108,7 @@ def unpack(value: Any, folder: Path, *, mapped: bool) -> Any:
 def _classes() -> dict[str, type]:
     from MedSegAILib.inference.result import Result
 
-    return {cls.__name__: cls for cls in (Grid, Image, Label, LabelMap, Result)}
+    return {cls.__name__: cls for cls in (Channel, Grid, Image, Label, LabelMap, Registration, Result, Unaligned)}
 
 
 def _plain_type(array: np.ndarray) -> np.dtype:

@@ -4,8 +4,8 @@ Every message has ``version``, ``type`` and ``id``, the number of the request th
 
 To the worker: ``load`` (model, options, folder), ``segment`` (image, options), ``cancel`` and ``quit``.
 From the worker: ``ready`` (pid), ``device`` (name: of the one that auto takes), ``progress`` (fraction, stage,
-message), ``result`` (result) and ``error`` (error: its class in ``MedSegAICore.errors``, message, and a
-traceback if nobody foresaw it).
+message), ``result`` (result, and alignment of several volumes) and ``error`` (error: its class in
+``MedSegAICore.errors``, message, and a traceback if nobody foresaw it).
 """
 
 from __future__ import annotations
