@@ -261,12 +261,10 @@ def test_nothing_of_an_output_of_another_geometry_is_lost(volume, widget):
 
 def test_a_run_goes_on_while_the_user_is_in_another_module(volume, widget):
     section(widget).ui.applyButton.click()
-    widget.exit()
-    widget.parent.isEntered = False
+    widget.parent.exit()
     wait_until_done(widget)
     assert len(_segmentations()) == 1
-    widget.parent.isEntered = True
-    widget.enter()
+    widget.parent.enter()
     assert widget._parameterNode.resultSegmentation is _segmentations()[0]
     assert section(widget).ui.statusLabel.text.startswith("Done")
     _runs_again(widget, volume)
@@ -274,8 +272,8 @@ def test_a_run_goes_on_while_the_user_is_in_another_module(volume, widget):
 
 def test_coming_back_during_a_run_shows_that_it_runs(volume, widget, slow):
     _start(widget, slow)
-    widget.exit()
-    widget.enter()
+    widget.parent.exit()
+    widget.parent.enter()
     ui = section(widget).ui
     assert not ui.applyButton.enabled
     assert ui.cancelButton.enabled
