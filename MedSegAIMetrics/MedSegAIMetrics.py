@@ -1,8 +1,6 @@
 """The module MedSegAIMetrics of 3D Slicer: compares segments of segmentations, label maps and models."""
 
 import re
-import time
-import unittest
 from typing import Annotated, Union
 
 import slicer
@@ -11,16 +9,13 @@ from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLModelNode, vtkMRMLSegmentat
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
-from slicer.ScriptedLoadableModule import (
-    ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
-)
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleLogic
 
 try:
     from MedSegAICore.errors import InputError
     from MedSegAICore.mrml_world import labels_of_label_volume
     from MedSegAICore.panels.module_widget import ModuleWidget
+    from MedSegAICore.panels.self_test import ModuleTest
     from MedSegAIMetricsLib.logic import TIME_ATTRIBUTE, ComparisonLogic
     from MedSegAIMetricsLib.measures import GROUPS, SURFACE_TITLES, select
 except ModuleNotFoundError as error:
@@ -199,18 +194,8 @@ def _segmentsOfLabelVolume(node) -> list[tuple[str, str]]:
     return [(label.id, label.name) for label in labels_of_label_volume(node, array)]
 
 
-class MedSegAIMetricsTest(ScriptedLoadableModuleTest):
+class MedSegAIMetricsTest(ModuleTest):
     """Runs in Slicer (Reload and Test, or ctest) and in this repository's tests."""
-
-    def setUp(self):
-        slicer.mrmlScene.Clear()
-
-    def runTest(self):
-        """Run every test; what Slicer's Test button calls."""
-        suite = unittest.defaultTestLoader.loadTestsFromTestCase(type(self))
-        result = unittest.TextTestRunner().run(suite)
-        if not result.wasSuccessful():
-            raise AssertionError(result)
 
     def _cube(self, name, shift):
         """A segmentation with a cube of 6 voxels of 1 x 1 x 2 mm, moved along the first axis (I)."""
@@ -225,38 +210,20 @@ class MedSegAIMetricsTest(ScriptedLoadableModuleTest):
         labels = LabelMap(array, Grid(array.shape, np.diag([1.0, 1.0, 2.0, 1.0])), (Label(1, "cube", "Cube"),))
         return segmentation_from_label_map(labels, name=name)
 
-    def _panel(self):
-        """The module's panel, in the window if there is one."""
-        module = getattr(slicer.modules, "medsegaimetrics", None)
-        if not hasattr(module, "widgetRepresentation"):
-            self.skipTest("Panels exist in the Slicer application only")
-        if slicer.util.mainWindow() is not None:
-            slicer.util.selectModule("MedSegAIMetrics")
-        widget = module.widgetRepresentation().self()
-        widget.initializeParameterNode()  # without a window nobody enters the module
-        return widget
-
-    def _waitFor(self, run):
-        end = time.monotonic() + 120
-        while run.running and time.monotonic() < end:
-            slicer.app.processEvents()
-            time.sleep(0.01)
-        assert not run.running, "the comparison does not end"
-
     def test_theStoryOfAUser(self):
         """Choose two segmentations, compare, look at the worst slice, and come back to the first of two comparisons."""
         reference, test, other = self._cube("reference", 0), self._cube("test", 2), self._cube("other", 3)
         view = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceNode")
         view = view or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode", "Red")
         view.SetOrientation("Sagittal")
-        comparison, result = self._panel().sections
+        comparison, result = self.panelOf("MedSegAIMetrics").sections
         ui, numbers = comparison.ui, result.ui.resultsTable
         ui.referenceSelector.setCurrentNode(reference)
         for node, dice in ((test, "0.667"), (other, "0.500")):
             ui.testSelector.setCurrentNode(node)
             assert ui.applyButton.enabled, ui.applyButton.toolTip
             ui.applyButton.click()
-            self._waitFor(comparison.run)
+            self.waitUntil(lambda: not comparison.run.running, "the comparison")
             assert numbers.rowCount == 1, ui.statusLabel.text
             assert (numbers.item(0, 0).text(), numbers.item(0, 1).text()) == ("Cube", dice)
         result.ui.historyComboBox.setCurrentIndex(1)

@@ -12,3 +12,9 @@ for section in (segmentation, result):
 correction.ui.correctionCollapsibleButton.collapsed = False
 correction.ui.correctButton.click()
 correction.ui.draftButton.click()
+(editor,) = slicer.util.findChildren(correction.widget, className="qMRMLSegmentEditorWidget")
+editor.setActiveEffectByName("Paint")
+place = (22.0, 30.0, 14.0)
+for step in range(4):
+    paint(editor, (place[0], place[1] + 2 * step, place[2]), 2.5)
+slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *place, 1)

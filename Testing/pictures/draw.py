@@ -16,7 +16,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SAMPLES = ROOT / "MedSegAI/Resources/SampleData"
-SCREENSHOTS = {"panel": "MedSegAI_finished", "correction": "MedSegAI_correcting", "metrics_panel": "MedSegAIMetrics_finished"}
+SCREENSHOTS = {
+    "panel": "MedSegAI_finished",
+    "correction": "MedSegAI_correcting",
+    "metrics_panel": "MedSegAIMetrics_finished",
+}
 
 
 def main() -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import qt
 import slicer
+from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
@@ -32,7 +34,9 @@ class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = self.makeLogic()
         self.sections = self.makeSections()
         for section in self.sections:
+            section.widget.layout().setContentsMargins(0, 0, 0, 0)  # the panel around them has margins
             self.layout.addWidget(section.widget)
+        self.layout.addWidget(_notice())
         self.layout.addStretch(1)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -76,3 +80,9 @@ class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = parameterNode
         for section in self.sections:
             section.setParameterNode(parameterNode)
+
+
+def _notice():
+    label = qt.QLabel(_("Research use only: not for diagnosis or treatment."))
+    label.wordWrap = True
+    return label
