@@ -18,3 +18,5 @@ place = (22.0, 30.0, 14.0)
 for step in range(4):
     paint(editor, (place[0], place[1] + 2 * step, place[2]), 2.5)
 slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *place, 1)
+slicer.app.layoutManager().threeDWidget(0).threeDView().resetCamera()
+wait(lambda: correction.ui.changesLabel.text.startswith("Changed"))
