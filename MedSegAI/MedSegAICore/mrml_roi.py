@@ -63,6 +63,7 @@ def fit_roi(roiNode, volumeNode):
         roiNode.SetSize(*(high - low))
         roiNode.CreateDefaultDisplayNodes()
         roiNode.GetDisplayNode().SetVisibility(True)
+        roiNode.GetDisplayNode().SetFillVisibility(False)  # it would tint the whole image
     finally:
         roiNode.EndModify(modifying)
 

@@ -53,6 +53,7 @@ def test_a_fitted_region_holds_all_voxels_and_no_more_than_it_must(scene, logic,
         extent = np.multiply(grid.shape, grid.spacing_kji)
         assert np.prod(region.GetSize()) == pytest.approx(np.prod(extent))
     assert region.GetDisplayNode().GetVisibility()
+    assert not region.GetDisplayNode().GetFillVisibility()
 
 
 def test_a_region_around_a_bent_volume_is_upright_and_holds_it(scene, logic):
