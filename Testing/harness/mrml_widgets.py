@@ -98,7 +98,9 @@ class qMRMLNodeComboBox(Strict, QtWidgets.QWidget):
         self._scene = scene
         if scene is not None:
             self._scene_observers.add(scene, [scene.NodeAddedEvent, scene.EndBatchProcessEvent], self._scene_changed)
-            self._scene_observers.add(scene, [scene.NodeAboutToBeRemovedEvent], self._node_leaves, with_node=True)
+            # With this priority Slicer's list of nodes observes: after everybody else.
+            leaving = [scene.NodeAboutToBeRemovedEvent]
+            self._scene_observers.add(scene, leaving, self._node_leaves, with_node=True, priority=-10.0)
         self.setEnabled(scene is not None)
         wanted, self._wanted = self._wanted, None
         self._refresh()
@@ -313,7 +315,9 @@ class qMRMLNodeComboBox(Strict, QtWidgets.QWidget):
             return
         self._combo.setCurrentIndex(self._combo.findData(self._id))
         if command == "!create":
-            self.setCurrentNode(self.addNode(argument))
+            node = self.addNode(argument)
+            self.setCurrentNode(node)
+            self.nodeAddedByUser.emit(node)  # Slicer tells it twice: addNode does so, too
         elif command == "!action":
             self._actions[int(argument)].trigger()
         elif self.currentNode() is not None:

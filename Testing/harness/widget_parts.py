@@ -57,7 +57,7 @@ class Observers:
     def __init__(self):
         self._tags: list[tuple] = []
 
-    def add(self, subject, events, method, with_node: bool = False):
+    def add(self, subject, events, method, with_node: bool = False, priority: float = 0.0):
         """``method`` is a bound method without arguments; or with one, the node that the event is about."""
         reference = weakref.WeakMethod(method)
 
@@ -69,7 +69,7 @@ class Observers:
         if with_node:
             call.CallDataType = vtk.VTK_OBJECT
         for event in events:
-            self._tags.append((subject, subject.AddObserver(event, call)))
+            self._tags.append((subject, subject.AddObserver(event, call, priority)))
 
     def replace(self, subject, events, method):
         """Let go of everything and observe ``subject``, which may be None."""

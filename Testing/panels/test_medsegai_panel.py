@@ -19,6 +19,30 @@ def test_without_a_volume_apply_is_off_and_says_why(widget):
     assert section(widget).ui.applyButton.toolTip == "Choose the volume to segment."
 
 
+def test_what_is_deleted_is_chosen_no_more_and_no_other_node_instead(volume, widget):
+    import slicer
+
+    ui, chosen = section(widget).ui, widget._parameterNode
+    make_volume(slicer, np.zeros(SHAPE, np.float32), make_grid(SHAPE), "beside")
+    for kind in ("vtkMRMLSegmentationNode", "vtkMRMLMarkupsROINode"):
+        for name in ("beside", "mine"):
+            slicer.mrmlScene.AddNewNodeByClass(kind, name)
+    for selector, parameter in ((ui.outputSelector, "outputSegmentation"), (ui.roiSelector, "roi")):
+        selector.setCurrentNode(next(node for node in selector_nodes(selector) if node.GetName() == "mine"))
+        slicer.mrmlScene.RemoveNode(selector.currentNode())
+        assert selector.currentNode() is None
+        assert getattr(chosen, parameter) is None
+    ui.inputSelector.setCurrentNode(volume)
+    slicer.mrmlScene.RemoveNode(volume)
+    assert ui.inputSelector.currentNode() is None
+    assert chosen.inputVolume is None
+    assert ui.applyButton.toolTip == "Choose the volume to segment."
+
+
+def selector_nodes(selector):
+    return [selector.nodeFromIndex(number) for number in range(selector.nodeCount())]
+
+
 def test_the_first_volume_is_chosen_when_the_panel_opens(volume, widget):
     assert section(widget).ui.inputSelector.currentNode() is volume
     assert section(widget).ui.applyButton.enabled

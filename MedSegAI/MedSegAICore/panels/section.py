@@ -22,6 +22,8 @@ class Section(VTKObservationMixin):
         self.logic = logic
         self.parameterNode = None
         self._guiTag = None
+        # Before Slicer's selectors hear of it, which observe with a lower priority and take the neighbor instead.
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self._onNodeLeaves)
 
     def setParameterNode(self, parameterNode):
         """Show these choices; None while the panel is not seen or the scene is closed."""
@@ -38,6 +40,15 @@ class Section(VTKObservationMixin):
         # The nodes that come with a scene are chosen before they have their content; EndImport updates once more.
         if not slicer.mrmlScene.IsImporting():
             self.update()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeLeaves(self, _caller, _event, node):
+        """What was chosen and is deleted is chosen no more: nobody has chosen the node beside it in the list."""
+        if self.parameterNode is None:
+            return
+        for widget in vars(self.ui).values():
+            if widget.className() == "qMRMLNodeComboBox" and widget.noneEnabled and widget.currentNode() is node:
+                widget.setCurrentNode(None)
 
     def update(self):
         """Make the widgets show what the parameter node says; it may be None."""
