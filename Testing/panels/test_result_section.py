@@ -28,8 +28,10 @@ def test_without_a_segmentation_one_sentence_says_what_to_do(section):
     ui = section.ui
     assert ui.sizesLabel.text == "Run a model, or choose a segmentation."
     assert not ui.sizesLabel.isHidden()
+    assert ui.partsWidget.isHidden()
+    # One hidden widget leaves no gap; hidden rows of a form layout leave one each.
     for name in ("resultsTable", "sliceStyleComboBox", "exportButton", "provenanceLabel", "overlaySlider"):
-        assert getattr(ui, name).isHidden()
+        assert ui.partsWidget.isAncestorOf(getattr(ui, name))
 
 
 def test_the_segments_are_listed_with_their_volumes_and_colors(chosen):
@@ -43,7 +45,7 @@ def test_the_segments_are_listed_with_their_volumes_and_colors(chosen):
     assert qt.QColor(table.item(0, 0).data(qt.Qt.DecorationRole)).name() == "#ff0000"
     count = round(expected_ml(1) * 1000)  # voxels of 1 mm³
     assert table.item(0, 1).toolTip() == f"{count:,} voxels of 1 mm³ each.".replace(",", "\u2009")
-    assert not table.isHidden()
+    assert not chosen.ui.partsWidget.isHidden()
     assert chosen.ui.sizesLabel.isHidden()
 
 
@@ -121,7 +123,7 @@ def test_a_deleted_segmentation_leaves_the_section_as_it_was_before(chosen, hipp
     slicer.mrmlScene.RemoveNode(hippocampus)
     settle()
     assert chosen.ui.sizesLabel.text == "Run a model, or choose a segmentation."
-    assert chosen.ui.resultsTable.isHidden()
+    assert chosen.ui.partsWidget.isHidden()
     assert shown(chosen) == []
 
 
@@ -152,7 +154,7 @@ def test_a_scene_closed_while_a_stroke_waits_to_be_counted(chosen, hippocampus):
     hippocampus.GetSegmentation().AddEmptySegment("new")
     slicer.mrmlScene.Clear(0)
     settle()
-    assert chosen.ui.resultsTable.isHidden()
+    assert chosen.ui.partsWidget.isHidden()
 
 
 # ---- where it came from --------------------------------------------------------------------------------------------
@@ -363,7 +365,7 @@ def test_a_saved_scene_brings_everything_back(chosen, hippocampus, views, widget
     slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     slicer.mrmlScene.Clear(0)
     settle()
-    assert ui.resultsTable.isHidden()
+    assert ui.partsWidget.isHidden()
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     widget.initializeParameterNode()
     settle()

@@ -85,4 +85,5 @@ class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 def _notice():
     label = qt.QLabel(_("Research use only: not for diagnosis or treatment."))
     label.wordWrap = True
+    label.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)  # a long text must not widen the panel
     return label

@@ -22,14 +22,6 @@ from MedSegAILib.panels.segments_table import SegmentsTable
 PAUSE_MS = 400  # without a stroke; then the volumes are counted again
 SMALL = 0.9  # size of the text on the origin, of that of the panel
 
-# What is of use only when there is a segmentation.
-PARTS = (
-    *("resultsTable", "sliceViewsLabel", "sliceStyleComboBox", "opacitySlider", "surfacesLabel", "surfacesCheckBox"),
-    *("overlayLabel", "overlayComboBox", "overlayOpacityLabel", "overlaySlider"),
-    *("formatLabel", "formatComboBox", "exportButton", "folderLabel", "folderButton"),
-    *("dicomLabel", "rtstructCheckBox", "deidentifyCheckBox"),
-)
-
 
 class ResultSection(Section):
     """Connects the widgets of Result.ui with the segmentation that the parameter node names, and follows its changes.
@@ -46,6 +38,8 @@ class ResultSection(Section):
         self._overlay = OverlayControls(ui, logic)
         self._export = ExportControls(ui, logic)
         self._changed, self._edited = _timer(self._showChanges), _timer(self._showSizes)
+        widest = ui.segmentationLabel
+        ui.sliceViewsLabel.minimumWidth = widest.fontMetrics().horizontalAdvance(widest.text)  # to line up both forms
         _makeSmall(ui.provenanceLabel)
         _makeSmall(ui.warningsLabel)
         self._observe(None)
@@ -71,8 +65,7 @@ class ResultSection(Section):
         self._node = node
         for observed in self._observed(node):
             self.addObserver(*observed)
-        for name in PARTS:
-            getattr(self.ui, name).visible = node is not None
+        self.ui.partsWidget.visible = node is not None
         self._showSizes()
 
     def _observed(self, node) -> list[tuple]:
