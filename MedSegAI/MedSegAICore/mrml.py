@@ -18,10 +18,10 @@ from MedSegAICore.boxes import filled_box
 from MedSegAICore.errors import GeometryError, InputError
 from MedSegAICore.grid import Grid
 from MedSegAICore.image import Image, Label, LabelMap
+from MedSegAICore.mrml_geometry import full_grid, grid_to_add, reference_grid  # noqa: F401
 from MedSegAICore.mrml_images import (
     LayerPacker,
     array_from_matrix,
-    grid_of_oriented_image,
     matrix_from_array,
     oriented_image,
     resample_labels,
@@ -141,12 +141,13 @@ def segmentation_from_label_map(
     Ids, names, colors, terminology and overlap are kept; every layer becomes one shared label map, cropped to its
     content. With ``volumeNode`` (whose grid it must have) the node gets the same parent transform, that volume as
     reference geometry, and a place beside it in the subject hierarchy. Segments that ``node`` already holds stay: a
-    new segment whose id is taken gets a unique one, unless ``replace`` says that it takes the old one's place.
+    new segment whose id is taken gets a unique one, unless ``replace`` says that it takes the old one's place; the
+    reference geometry is extended to hold them and the new ones.
     ``provenance``: kept as JSON in an attribute of the node and a tag of every new segment, whose status becomes "in
     progress", because a draft waits for its review. A label in (0.5, 0.5, 0.5), Slicer's mark for "none", gets a color.
 
-    Raises GeometryError if the grid is not that of ``volumeNode``, or ``node`` holds segments under another transform;
-    InputError if ``node`` is no segmentation or stores surfaces, or a label value is too large.
+    Raises GeometryError if the grid is not that of ``volumeNode``, or ``node`` holds segments under another transform
+    or on other voxels; InputError if ``node`` is no segmentation or stores surfaces, or a label value is too large.
     """
     import slicer
 
@@ -162,7 +163,7 @@ def segmentation_from_label_map(
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name or default)
     elif name:
         node.SetName(name)
-    check_target(node, volumeNode)
+    check_target(node, volumeNode, labelMap.grid)
     modifying = node.StartModify()
     try:
         if node.GetSegmentation().GetNumberOfSegments() == 0:
@@ -183,8 +184,11 @@ def segmentation_from_label_map(
     return node
 
 
-def check_target(node, volumeNode):
-    """Raise InputError or GeometryError if segments of ``volumeNode`` cannot be added to this node."""
+def check_target(node, volumeNode, grid: Grid | None = None):
+    """Raise InputError or GeometryError if segments of ``volumeNode`` cannot be added to this node.
+
+    ``grid``: their voxels; None takes the volume's.
+    """
     import slicer
 
     if not node.IsA("vtkMRMLSegmentationNode"):
@@ -204,16 +208,25 @@ def check_target(node, volumeNode):
             f"({_transform_name(node)}) than the volume {volumeNode.GetName()!r} ({_transform_name(volumeNode)}): "
             "moving it would displace them. Choose a new output segmentation."
         )
+    grid = grid if grid is not None else grid_from_volume(volumeNode)
+    if grid_to_add(node, grid) is None:
+        raise GeometryError(
+            f"The segmentation {node.GetName()!r} already holds segments on other voxels than {grid}. One segmentation "
+            "can be saved on one grid only, so they would be resampled. Choose a new output segmentation."
+        )
 
 
 def _set_reference_geometry(node, grid: Grid, volumeNode):
     import slicer
 
-    if volumeNode is not None:
+    whole, role = grid_to_add(node, grid), node.GetReferenceImageGeometryReferenceRole()
+    if volumeNode is not None and whole.matches(grid):
         node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)  # geometry, and the reference to the volume
         return
+    if volumeNode is not None and node.GetNodeReference(role) is None:
+        node.SetNodeReferenceID(role, volumeNode.GetID())
     converter = slicer.vtkSegmentationConverter
-    geometry = converter.SerializeImageGeometry(oriented_image(grid))
+    geometry = converter.SerializeImageGeometry(oriented_image(whole))
     node.GetSegmentation().SetConversionParameter(converter.GetReferenceImageGeometryParameterName(), geometry)
 
 
@@ -274,10 +287,10 @@ def _add_segment(segmentation, segment, identifier: str, replace: bool):
 def label_map_from_segmentation(segmentationNode, referenceVolume=None, allowCropping: bool = False) -> LabelMap:
     """All segments of a segmentation node, hidden ones too, on one explicit grid.
 
-    The grid is that of ``referenceVolume`` in its own frame, else the segmentation's reference geometry. Voxels are
-    copied where the grids agree and taken by nearest neighbor where they do not; parent transforms of both nodes are
-    honored. Segments that do not overlap share a layer; overlapping ones get layers of their own. A segment keeps its
-    label value unless another one of its layer has it already.
+    The grid is that of ``referenceVolume`` in its own frame, else the segmentation's ``full_grid``, on which nothing is
+    lost. Voxels are copied where the grids agree and taken by nearest neighbor where they do not; parent transforms of
+    both nodes are honored. Segments that do not overlap share a layer; overlapping ones get layers of their own. A
+    segment keeps its label value unless another one of its layer has it already.
 
     Raises InputError if the node is not a segmentation; GeometryError if there is no grid to put the segments on, or a
     segment lies partly outside it and ``allowCropping`` is not set.
@@ -285,7 +298,7 @@ def label_map_from_segmentation(segmentationNode, referenceVolume=None, allowCro
     if segmentationNode is None or not segmentationNode.IsA("vtkMRMLSegmentationNode"):
         what = "nothing" if segmentationNode is None else repr(segmentationNode.GetName())
         raise InputError(f"A segmentation is needed, but {what} was given.")
-    grid = grid_from_volume(referenceVolume) if referenceVolume is not None else reference_grid(segmentationNode)
+    grid = grid_from_volume(referenceVolume) if referenceVolume is not None else full_grid(segmentationNode)
     transform = _transform_between(segmentationNode, referenceVolume) if referenceVolume is not None else None
     segmentation = with_voxels(segmentationNode, grid)
     packer = LayerPacker(grid)
@@ -298,29 +311,6 @@ def label_map_from_segmentation(segmentationNode, referenceVolume=None, allowCro
             )
         packer.add(placed, labels)
     return packer.label_map([segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())])
-
-
-def reference_grid(segmentationNode) -> Grid:
-    """The segmentation's reference geometry, else the smallest grid that holds all its segments; in its own frame.
-
-    Raises GeometryError if there is neither.
-    """
-    import slicer
-    import vtk
-
-    segmentation, converter = segmentationNode.GetSegmentation(), slicer.vtkSegmentationConverter
-    geometry = segmentation.GetConversionParameter(converter.GetReferenceImageGeometryParameterName())
-    if not geometry:
-        ids = vtk.vtkStringArray()
-        segmentation.GetSegmentIDs(ids)
-        geometry = segmentation.DetermineCommonLabelmapGeometry(segmentation.EXTENT_UNION_OF_SEGMENTS, ids)
-    image = slicer.vtkOrientedImageData()
-    if not geometry or not converter.DeserializeImageGeometry(geometry, image, False) or 0 in image.GetDimensions():
-        raise GeometryError(
-            f"The segmentation {segmentationNode.GetName()!r} has no reference geometry and no voxels. Give a "
-            "reference volume."
-        )
-    return grid_of_oriented_image(image)
 
 
 def _transform_between(node, reference):

@@ -8,7 +8,7 @@ import numpy as np
 
 from MedSegAICore.errors import InputError
 from MedSegAICore.grid import Grid
-from MedSegAICore.mrml import reference_grid, segment_layers, with_voxels
+from MedSegAICore.mrml import full_grid, reference_grid, segment_layers, with_voxels
 from MedSegAICore.mrml_correction import draft_of, segments_overlap
 from MedSegAICore.mrml_images import (
     array_of_oriented_image,
@@ -53,11 +53,16 @@ def changes_since_draft(node) -> dict[str, Change]:
     for identifier in dict.fromkeys([*ids, *draft.GetSegmentation().GetSegmentIDs()]):
         key = tuple(places[identifier].layer if identifier in places else None for places in (before, after))
         together.setdefault(key, []).append(identifier)
-    changes, grid = {}, reference_grid(node)
+    changes, grid = {}, _grid_of_both(node, draft)
     for shared in together.values():
         for identifier, added, removed in _count(before, after, shared, grid):
             changes[identifier] = Change(added, removed, grid.voxel_volume_ml)
     return {identifier: changes[identifier] for identifier in dict.fromkeys([*ids, *changes])}
+
+
+def _grid_of_both(node, draft) -> Grid:
+    """The voxels of a correction, extended to hold its draft too, as somebody may have cropped its geometry."""
+    return full_grid(node).extended_to(full_grid(draft).corners_ras())
 
 
 @dataclass(frozen=True)
@@ -155,7 +160,7 @@ def reset_to_draft(node, segmentId: str):
         raise InputError("The draft does not have this segment. It was added later; use undo or remove it.")
     if node.GetSegmentation().GetSegment(segmentId) is None:
         raise InputError("The correction does not have this segment any more. Use undo to get it back.")
-    grid = reference_grid(node)
+    grid = _grid_of_both(node, draft)
     now, then = (_mask(one, segmentId, grid) for one in (node, draft))
     exclusive = not segments_overlap(draft) and not segments_overlap(node)
     ids = [one for one in node.GetSegmentation().GetSegmentIDs() if one != segmentId]

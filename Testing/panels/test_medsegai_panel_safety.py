@@ -228,31 +228,55 @@ def test_a_models_folder_that_vanished_is_one_sentence_and_the_list_forgets_it(
 # ---- segmentations that somebody worked on -------------------------------------------------------------------------
 
 
-def test_nothing_of_an_output_of_another_geometry_is_lost(volume, widget):
-    """Overlapping, hidden and locked segments on another grid stay as they are, voxel for voxel."""
-    import slicer
-
-    from MedSegAICore.grid import Grid
+def _worked_on(grid):
+    """A segmentation on this grid, of at least 12 voxels, with overlapping, hidden and locked segments; its labels."""
     from MedSegAICore.image import Label, LabelMap
-    from MedSegAICore.mrml import label_map_from_segmentation, segmentation_from_label_map
+    from MedSegAICore.mrml import segmentation_from_label_map
 
-    grid = Grid((12, 10, 14), np.array([[1.5, 0, 0, -3], [0, 1.2, 0.3, 2], [0, -0.2, 2, 1], [0, 0, 0, 1.0]]))
     layers = np.zeros((2, *grid.shape), np.uint8)
     layers[0, 2:8, 2:8, 2:8], layers[0, 9, 9, 9], layers[1, 4:10, 4:9, 4:12] = 1, 2, 1
     labels = tuple(Label(v, id, id, layer=n) for v, id, n in ((1, "seen", 0), (2, "locked", 0), (1, "hidden", 1)))
     node = segmentation_from_label_map(LabelMap(layers, grid, labels), name="mine")
     node.GetDisplayNode().SetSegmentVisibility("hidden", False)
-    locked = node.GetSegmentation().GetSegment("locked")
-    locked.SetTag("MyTool.Locked", "1")
+    node.GetSegmentation().GetSegment("locked").SetTag("MyTool.Locked", "1")
+    return node, {label.id: layers[label.layer] == label.value for label in labels}
+
+
+def test_nothing_of_an_output_around_the_volume_is_lost(volume, widget):
+    """Segments that reach beyond the volume, on the same voxels, stay as they are and can be saved."""
+    from MedSegAICore.mrml import grid_from_volume, label_map_from_segmentation
+
+    inner = grid_from_volume(volume)
+    around = inner.crop((-3, -4, -5), [n + 10 for n in inner.shape])
+    node, masks = _worked_on(around)
     widget._parameterNode.outputSegmentation = node
     apply(widget)
     assert segments(node) == ["seen", "locked", "hidden", "front", "back"]
     assert not node.GetDisplayNode().GetSegmentVisibility("hidden")
-    reference = make_volume(slicer, np.zeros(grid.shape, np.int16), grid, "reference")
-    found = label_map_from_segmentation(node, reference, allowCropping=True)
-    for label in labels:
-        expected = layers[label.layer] == label.value
-        np.testing.assert_array_equal(found.mask(found.label(label.id)), expected, label.id)
+    found = label_map_from_segmentation(node)
+    assert found.grid.matches(around)
+    for identifier, mask in masks.items():
+        np.testing.assert_array_equal(found.mask(found.label(identifier)), mask, identifier)
+    _runs_again(widget, volume)
+
+
+def test_an_output_on_other_voxels_turns_apply_off_and_says_why(volume, widget):
+    """They could not be saved together without resampling one of them."""
+    from MedSegAICore.grid import Grid
+    from MedSegAICore.mrml import label_map_from_segmentation
+
+    node, masks = _worked_on(
+        Grid((12, 10, 14), np.array([[1.5, 0, 0, -3], [0, 1.2, 0.3, 2], [0, -0.2, 2, 1], [0, 0, 0, 1.0]]))
+    )
+    widget._parameterNode.outputSegmentation = node
+    ui = widget.sections[0].ui
+    assert not ui.applyButton.enabled
+    assert "'mine' already holds segments on other voxels" in ui.protocolLabel.text
+    assert "Choose a new output segmentation" in ui.applyButton.toolTip
+    found = label_map_from_segmentation(node)
+    for identifier, mask in masks.items():
+        np.testing.assert_array_equal(found.mask(found.label(identifier)), mask, identifier)
+    widget._parameterNode.outputSegmentation = None
     _runs_again(widget, volume)
 
 
