@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -37,6 +37,7 @@ def write_rtstruct(
     source: SourceSeries,
     algorithm: Algorithm,
     *,
+    by_segment: Mapping[str, Algorithm] | None = None,
     description: str = "",
     seed: str | None = None,
     time: datetime | None = None,
@@ -61,7 +62,8 @@ def write_rtstruct(
     for number, label in enumerate(label_map.labels, start=1):
         box = boxes[label.layer][number - 1]
         contours = list(_contours(layers[label.layer], number, box, source)) if box else []
-        for sequence, item in zip(sequences, _structure(number, label, contours, source, algorithm), strict=True):
+        made = (by_segment or {}).get(label.id, algorithm)
+        for sequence, item in zip(sequences, _structure(number, label, contours, source, made), strict=True):
             sequence.append(item)
     dataset.StructureSetROISequence, dataset.ROIContourSequence, dataset.RTROIObservationsSequence = sequences
     save(dataset, path, source.deidentifier)

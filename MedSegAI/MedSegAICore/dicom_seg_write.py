@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings as python_warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -34,6 +34,7 @@ def write_dicom_seg(
     source: SourceSeries,
     algorithm: Algorithm,
     *,
+    by_segment: Mapping[str, Algorithm] | None = None,
     description: str = "",
     seed: str | None = None,
     time: datetime | None = None,
@@ -44,6 +45,7 @@ def write_dicom_seg(
     becomes its tracking id; a segment without codes is SCT 85756007 "Tissue", as in Slicer. ``description``: of the
     new series. Empty slices are left out, except the first and the last, so that every reader finds the whole grid.
     Segments in several layers take a byte of memory per voxel and segment while they are written.
+    ``by_segment``: by segment id, how those were made to which ``algorithm`` does not apply.
     ``seed``, ``time``: the same give the same bytes; without them UIDs are new and the time is now.
 
     Raises DependencyError if highdicom is missing; InputError without segments; GeometryError if they do not lie on
@@ -57,7 +59,9 @@ def write_dicom_seg(
     try:
         with python_warnings.catch_warnings():
             python_warnings.simplefilter("ignore")  # about names and texts of the source, which we only hand on
-            dataset = _segmentation(pixels, label_map.labels, source, algorithm, description, seed, time)
+            made = [(by_segment or {}).get(label.id, algorithm) for label in label_map.labels]
+            descriptions = _descriptions(label_map.labels, made, seed)
+            dataset = _segmentation(pixels, descriptions, source, description, seed, time)
     except (ValueError, TypeError, AttributeError, KeyError) as error:  # highdicom checks what it copies
         raise InputError(
             f"The headers of the DICOM series cannot be used for a segmentation ({type(error).__name__}: {error})."
@@ -67,14 +71,14 @@ def write_dicom_seg(
     save(dataset, path, source.deidentifier)
 
 
-def _segmentation(pixels, labels, source, algorithm, description, seed, time):
+def _segmentation(pixels, descriptions, source, description, seed, time):
     import highdicom
 
     return highdicom.seg.Segmentation(
         source_images=list(source.headers),
         pixel_array=pixels,
         segmentation_type="BINARY",
-        segment_descriptions=_descriptions(labels, algorithm, seed),
+        segment_descriptions=descriptions,
         series_instance_uid=new_uid(seed, "series"),
         series_number=source.series_number,
         sop_instance_uid=new_uid(seed, "instance"),
@@ -106,8 +110,9 @@ def require_highdicom():
 # ---- segments ------------------------------------------------------------------------------------------------------
 
 
-def _descriptions(labels: Sequence[Label], algorithm: Algorithm, seed: str | None) -> list:
-    return [_description(number, label, algorithm, seed) for number, label in enumerate(labels, start=1)]
+def _descriptions(labels: Sequence[Label], algorithms: Sequence[Algorithm], seed: str | None) -> list:
+    made = zip(labels, algorithms, strict=True)
+    return [_description(number, label, algorithm, seed) for number, (label, algorithm) in enumerate(made, start=1)]
 
 
 def _description(number: int, label: Label, algorithm: Algorithm, seed: str | None):

@@ -10,14 +10,17 @@ from pathlib import Path
 from MedSegAICore.errors import OutputError
 
 LONGEST = 100  # characters; with folder and suffix it fits the 260 that Windows allows a path
+LONGEST_BYTES = 200  # in UTF-8; with suffix it fits the 255 that Linux allows a name
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]+')  # on Windows; other systems forbid fewer
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # no file on Windows can be called so
+# No file on Windows can be called so, whatever follows the first point.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(?= *(\.|$))", re.IGNORECASE)
 
 
 def safe_name(text: str, default: str = "segmentation") -> str:
     """A text as the name of a file, without suffix; ``default`` if nothing is left of it."""
-    name = re.sub(r"\s+", " ", _FORBIDDEN.sub("_", text))[:LONGEST].strip(" ._")
-    return f"{name}_" if _DEVICES.fullmatch(name) else name or default
+    name = re.sub(r"\s+", " ", _FORBIDDEN.sub("_", text))[:LONGEST]
+    name = name.encode("utf-8", "ignore")[:LONGEST_BYTES].decode("utf-8", "ignore").strip(" ._")
+    return _DEVICES.sub(r"\1_", name, count=1) if _DEVICES.match(name) else name or default
 
 
 @contextmanager

@@ -144,7 +144,8 @@ def segmentation_from_label_map(
     new segment whose id is taken gets a unique one, unless ``replace`` says that it takes the old one's place; the
     reference geometry is extended to hold them and the new ones.
     ``provenance``: kept as JSON in an attribute of the node and a tag of every new segment, whose status becomes "in
-    progress", because a draft waits for its review. A label in (0.5, 0.5, 0.5), Slicer's mark for "none", gets a color.
+    progress", because a draft waits for its review; what the node said before is kept in ``earlier``. A label in
+    (0.5, 0.5, 0.5), Slicer's mark for "none", gets a color.
 
     Raises GeometryError if the grid is not that of ``volumeNode``, or ``node`` holds segments under another transform
     or on other voxels; InputError if ``node`` is no segmentation or stores surfaces, or a label value is too large.
@@ -175,13 +176,36 @@ def segmentation_from_label_map(
         tags = {}
         if provenance is not None:
             text = json.dumps(provenance, sort_keys=True, default=str)
-            node.SetAttribute(PROVENANCE, text)
+            node.SetAttribute(PROVENANCE, _with_earlier(text, node))
             # "|" separates tags in .seg.nrrd; this is the same JSON without it.
             tags = {STATUS_TAG: "inprogress", PROVENANCE: text.replace("|", "\\u007c")}
         _add_layers(node.GetSegmentation(), labelMap, tags, replace)
     finally:
         node.EndModify(modifying)
     return node
+
+
+def provenance_of(node) -> dict[str, Any]:
+    """What a segmentation node says of the last run into it; {} if nothing.
+
+    Slicer does not load attributes of nodes from a .seg.nrrd, but tags of segments; then it is what the newest says.
+    """
+    text = node.GetAttribute(PROVENANCE)
+    if text:
+        return json.loads(text)
+    segmentation = node.GetSegmentation()
+    tags = [dict(_tags(segmentation.GetSegment(one))) for one in segmentation.GetSegmentIDs()]
+    found = [json.loads(own[PROVENANCE]) for own in tags if PROVENANCE in own]
+    return max(found, key=lambda own: str(own.get("time_utc", "")), default={})
+
+
+def _with_earlier(text: str, node) -> str:
+    """The provenance of a run, with that of earlier ones, from which segments are in the node, in ``earlier``."""
+    last = provenance_of(node) if node.GetSegmentation().GetNumberOfSegments() else {}
+    if not last:
+        return text
+    earlier = [*last.pop("earlier", []), last]
+    return json.dumps({**json.loads(text), "earlier": earlier}, sort_keys=True)
 
 
 def check_target(node, volumeNode, grid: Grid | None = None):

@@ -20,6 +20,7 @@ from MedSegAICore.mrml import (
     grid_from_volume,
     label_map_from_segmentation,
     place_beside,
+    provenance_of,
     reference_grid,
     with_voxels,
 )
@@ -87,22 +88,20 @@ def corrections_of(draftNode) -> list:
 
 def is_draft(node) -> bool:
     """Whether a model made this segmentation and it is not a correction: whether to correct a copy of it."""
-    provenances = [json.loads(text) for text in (node.GetAttribute(PROVENANCE), *_tags(node).values()) if text]
-    corrected = any("correction" in provenance for provenance in provenances)
-    return not corrected and any("model" in provenance for provenance in provenances)
+    return not _is_correction(node) and any("model" in provenance for provenance in _provenances(node))
 
 
 def finish_correction(node):
     """Mark the segments as completed, except those that were flagged, and write the time into the provenance."""
     logic = _status_logic()
     _change_status(node, {logic.NotStarted: logic.Completed, logic.InProgress: logic.Completed})
-    if "correction" in json.loads(node.GetAttribute(PROVENANCE) or "{}"):
+    if _is_correction(node):
         _add_to_provenance(node, finished_utc=_now())
 
 
 def resume_correction(node):
     """Show the node and hide its draft; completed segments of a correction are in progress again."""
-    if "correction" in json.loads(node.GetAttribute(PROVENANCE) or "{}"):
+    if _is_correction(node):
         logic = _status_logic()
         _change_status(node, {logic.Completed: logic.InProgress})
     node.CreateDefaultDisplayNodes()
@@ -213,20 +212,31 @@ def _copy(draftNode):
     return segmentation
 
 
+def _is_correction(node) -> bool:
+    """Also after a model was run into it, which the provenance of the node then tells of, but not that of segments."""
+    return any("correction" in provenance for provenance in _provenances(node))
+
+
+def _provenances(node) -> list[dict[str, Any]]:
+    """Of the node and of its segments."""
+    return [json.loads(text) for text in (node.GetAttribute(PROVENANCE), *_tags(node).values()) if text]
+
+
 def _add_to_provenance(node, **facts):
     """Write facts about the correction into the provenance of the node and of every segment that has one."""
 
-    def with_facts(text: str) -> str:
-        provenance: dict[str, Any] = json.loads(text or "{}")
+    def with_facts(provenance: dict[str, Any]) -> str:
         provenance["correction"] = {**provenance.get("correction", {}), **facts}
         if "notice" in provenance and "finished_utc" in facts:
             provenance["notice"] = NOTICE
         return json.dumps(provenance, sort_keys=True)
 
-    node.SetAttribute(PROVENANCE, with_facts(node.GetAttribute(PROVENANCE)))
+    node.SetAttribute(PROVENANCE, with_facts(provenance_of(node)))
     for identifier, text in _tags(node).items():
         # "|" separates tags in .seg.nrrd; this is the same JSON without it.
-        node.GetSegmentation().GetSegment(identifier).SetTag(PROVENANCE, with_facts(text).replace("|", "\\u007c"))
+        node.GetSegmentation().GetSegment(identifier).SetTag(
+            PROVENANCE, with_facts(json.loads(text)).replace("|", "\\u007c")
+        )
 
 
 def _tags(node) -> dict[str, str]:

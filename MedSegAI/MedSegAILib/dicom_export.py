@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from MedSegAICore.dicom_source import on_grid, open_source
 from MedSegAICore.dicom_writing import ALGORITHM_TYPES, Algorithm
 from MedSegAICore.errors import GeometryError, InputError
 from MedSegAICore.image import LabelMap
+from MedSegAICore.mrml import PROVENANCE, STATUS_TAG
 
 
 def export_dicom(
@@ -20,6 +22,7 @@ def export_dicom(
     series: DicomSeries,
     algorithm: Algorithm,
     *,
+    by_segment: Mapping[str, Algorithm] | None = None,
     seg: str | os.PathLike | None = None,
     rtstruct: str | os.PathLike | None = None,
     deidentifier: Deidentifier | None = None,
@@ -27,6 +30,7 @@ def export_dicom(
 ) -> None:
     """Write a DICOM SEG to ``seg`` and an RT structure set to ``rtstruct``, each if a path is given.
 
+    ``by_segment``: by segment id, how those were made to which ``algorithm`` does not apply.
     ``description``: of the new series; by default the algorithm's name, as names of nodes and files may be a person's.
     Raises what ``open_source``, ``write_dicom_seg`` and ``write_rtstruct`` raise.
     """
@@ -36,7 +40,7 @@ def export_dicom(
     source = open_source(series, deidentifier)
     for path, write in ((seg, write_dicom_seg), (rtstruct, write_rtstruct)):
         if path is not None:
-            write(path, label_map, source, algorithm, description=description or algorithm.name)
+            write(path, label_map, source, algorithm, by_segment=by_segment, description=description or algorithm.name)
 
 
 def rtstruct_path(path: Path) -> Path:
@@ -63,6 +67,23 @@ def algorithm_of(
     if name or type == "MANUAL":
         return Algorithm(type, name, version)
     return Algorithm(type, str(model.get("id", "")), str(model.get("version", "")), str(model.get("sha256", "")))
+
+
+def algorithms_of_segments(
+    label_map: LabelMap,
+) -> dict[str, Algorithm]:
+    """By segment id, how those were made that say of themselves which model made them.
+
+    AUTOMATIC, unless they are in a correction or somebody has set their status; then SEMIAUTOMATIC.
+    """
+    found = {}
+    for label in label_map.labels:
+        tags = dict(label.tags)
+        own = json.loads(tags.get(PROVENANCE) or "{}")
+        if own.get("model"):
+            untouched = "correction" not in own and tags.get(STATUS_TAG, "") in ("", "notstarted", "inprogress")
+            found[label.id] = algorithm_of(own, "AUTOMATIC" if untouched else "SEMIAUTOMATIC")
+    return found
 
 
 def series_of_segmentation(label_map: LabelMap, source: str | os.PathLike | Sequence[str | os.PathLike]) -> DicomSeries:

@@ -300,7 +300,7 @@ class SegmentationLogic(CorrectionLogic):
 
     def provenance(self, segmentationNode) -> dict[str, Any]:
         """How the segmentation was made (the last run into this node): model, device, software, time; {} if by hand."""
-        return json.loads(segmentationNode.GetAttribute(mrml.PROVENANCE) or "{}")
+        return mrml.provenance_of(segmentationNode)
 
     def warnings(self, segmentationNode) -> list[str]:
         """Sentences that name what of the input differed from what the model was made for."""
@@ -311,8 +311,8 @@ class SegmentationLogic(CorrectionLogic):
 
         Raises OutputError if the file cannot be written; nothing half-written is left behind.
         """
-        text = segmentationNode.GetAttribute(mrml.PROVENANCE)
-        metadata = {mrml.PROVENANCE: text} if text else {}
+        provenance = self.provenance(segmentationNode)
+        metadata = {mrml.PROVENANCE: json.dumps(provenance, sort_keys=True)} if provenance else {}
         write_segmentation(path, mrml.label_map_from_segmentation(segmentationNode), metadata)
         return Path(path)
 
@@ -351,8 +351,8 @@ class SegmentationLogic(CorrectionLogic):
 
         ``sourceFolder``: where its DICOM files are; None asks Slicer's DICOM database, which only the application has.
         ``rtstruct``: also write contours, ``<path without suffix>_rtstruct.dcm``. ``deidentify``: leave the patient
-        out and replace all UIDs (see ``Deidentifier``). ``algorithmType``: AUTOMATIC for a draft that nobody touched,
-        SEMIAUTOMATIC (None, if a model made the draft) or MANUAL.
+        out and replace all UIDs (see ``Deidentifier``). ``algorithmType``: AUTOMATIC, SEMIAUTOMATIC or MANUAL. None:
+        of every segment that a model made, AUTOMATIC unless it was corrected or its status set by a person.
 
         Raises InputError (not loaded from DICOM, files gone, no segments, unknown algorithm), GeometryError (the
         volume's voxels are not those of the series), DependencyError (no highdicom) and OutputError.
@@ -368,6 +368,7 @@ class SegmentationLogic(CorrectionLogic):
             labelMap,
             dicom_export.series_of_segmentation(labelMap, source),
             dicom_export.algorithm_of(self.provenance(segmentationNode), algorithmType),
+            by_segment=dicom_export.algorithms_of_segments(labelMap) if algorithmType is None else None,
             seg=path,
             rtstruct=dicom_export.rtstruct_path(path) if rtstruct else None,
             deidentifier=Deidentifier() if deidentify else None,

@@ -96,7 +96,7 @@ def _sidecar(name: str, label_map: LabelMap, provenance: Mapping[str, Any]) -> d
 
 
 def _write_dicom(logic, segmentationNode, path: Path, **options):
-    made_by_model = "model" in logic.provenance(segmentationNode)
+    made_by_model = bool(logic.provenance(segmentationNode).get("model"))
     logic.exportDicomSeg(
         segmentationNode,
         reference_volume(segmentationNode),

@@ -90,11 +90,16 @@ class Request:
         ``alignment``: registrations and warnings, where another process aligned the volumes.
         """
         self._captured.check()
+        if not mrml.grid_from_volume(self._nodes[0]).matches(self._grid):
+            raise InputError(
+                f"{self._nodes[0].GetName()!r} was moved, resampled or cropped while it was being segmented, so the "
+                "segments do not lie on it any more. Nothing was written. Run the model again."
+            )
         if alignment is not None:
             self._registrations, self._warnings = alignment
         volume, warnings = self._nodes[0], [*self._warnings, *result.warnings]
         for warning in warnings:
-            logger.warning("%s: %s", volume.GetName(), warning)
+            logger.warning("%s: %s", volume.GetID(), warning)  # its name may be a patient's
         if self._box is not None:
             result = result.placed_in(self._grid, self._box)
         provenance = {**result.provenance, "warnings": warnings}

@@ -125,6 +125,7 @@ class ComparisonLogic:
         """A table node with a row for each segment: typed columns with title, unit and description.
 
         It refers to the two nodes (roles ``reference`` and ``test``), and holds all that ``readTable`` gives back.
+        Table views show it, but nobody can edit it there.
         """
         import slicer
 
@@ -135,6 +136,7 @@ class ComparisonLogic:
             fill_table(node, comparison)
             node.SetAttribute(ATTRIBUTE, to_json(comparison))
             node.SetAttribute(TIME_ATTRIBUTE, comparison.time)
+            node.SetLocked(True)  # in Slicer's table view a number could be overtyped, and plotted then
             for role, identifier in zip(ROLES, comparison.node_ids, strict=True):
                 known = identifier and slicer.mrmlScene.GetNodeByID(identifier)
                 node.SetNodeReferenceID(role, identifier if known else None)

@@ -266,7 +266,7 @@ def test_the_logic_writes_what_the_segmentation_holds(nodes, study, tmp_path):
     path = logic.exportDicomSeg(node, volume, tmp_path / "a.dcm", sourceFolder=study, rtstruct=True)
     assert same_segments(read_label_map(path), label_map)
     dataset = pydicom.dcmread(path)
-    assert dataset.SegmentSequence[0].SegmentAlgorithmType == "SEMIAUTOMATIC"
+    assert dataset.SegmentSequence[0].SegmentAlgorithmType == "AUTOMATIC"  # nobody has corrected it
     assert dataset.SeriesDescription == "m"  # not the node's name, which may be the patient's
     assert (tmp_path / "a_rtstruct.dcm").exists()
     logic.exportDicomSeg(node, volume, tmp_path / "b.dcm", sourceFolder=study, deidentify=True, algorithmType="MANUAL")

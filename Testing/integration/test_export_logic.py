@@ -156,10 +156,62 @@ def from_dicom(scene, tmp_path, monkeypatch):
     return make
 
 
-def test_dicom_refers_to_the_volume_that_the_segmentation_names(from_dicom, tmp_path):
+def _algorithms(path):
+    """Type and name of the algorithm of every segment of a DICOM SEG."""
+    import pydicom
+
+    found = []
+    for segment in pydicom.dcmread(path).SegmentSequence:
+        (own,) = segment.get("SegmentationAlgorithmIdentificationSequence") or [None]
+        found.append((segment.SegmentAlgorithmType, own.AlgorithmName if own else segment.get("SegmentAlgorithmName")))
+    return found
+
+
+def test_dicom_tells_of_each_segment_which_model_made_it_and_whether_a_person_went_over_it(from_dicom, tmp_path):
+    """A draft is AUTOMATIC, what was corrected or judged SEMIAUTOMATIC; runs of two models are told apart."""
     pytest.importorskip("highdicom")
     import pydicom
 
+    (tmp_path / "out").mkdir()
+    logic, draft = SegmentationLogic(), from_dicom()
+    model = PROVENANCE["model"]["id"]
+    node = logic.startCorrection(draft)
+    volume = logic.volumeOf(node)
+    mrml.segmentation_from_label_map(
+        two_boxes(mrml.grid_from_volume(volume)), volume, node=node, provenance={"model": {"id": "second"}}
+    )
+    paths = logic.exportSegmentation(node, tmp_path / "out", "dcm", rtstruct=True)
+    expected = [("SEMIAUTOMATIC", model)] * 2 + [("AUTOMATIC", "second")] * 2
+    assert _algorithms(paths[0]) == expected
+    contours = pydicom.dcmread(paths[1]).StructureSetROISequence
+    assert [(one.ROIGenerationAlgorithm, one.ROIGenerationDescription.split()[0]) for one in contours] == expected
+    logic.finishCorrection(node)
+    (path,) = logic.exportSegmentation(node, tmp_path / "out", "dcm")
+    assert _algorithms(path) == [("SEMIAUTOMATIC", model)] * 2 + [("SEMIAUTOMATIC", "second")] * 2
+    draft.GetSegmentation().GetNthSegment(0).SetTag(mrml.STATUS_TAG, "completed")
+    (path,) = logic.exportSegmentation(draft, tmp_path / "out", "dcm")
+    assert _algorithms(path) == [("SEMIAUTOMATIC", model), ("AUTOMATIC", model)]
+
+
+def test_a_draft_loaded_from_its_file_still_says_which_model_made_it(from_dicom, scene, tmp_path):
+    """Slicer does not load the attribute of the node; a draft must not become the work of a person so."""
+    pytest.importorskip("highdicom")
+    (tmp_path / "out").mkdir()
+    logic, draft = SegmentationLogic(), from_dicom()
+    for save in (lambda path: logic.saveSegmentation(draft, path), lambda path: scene.util.saveNode(draft, str(path))):
+        save(tmp_path / "draft.seg.nrrd")
+        loaded = scene.util.loadSegmentation(str(tmp_path / "draft.seg.nrrd"))
+        assert logic.provenance(loaded) == logic.provenance(draft) != {}
+        loaded.SetNodeReferenceID(loaded.GetReferenceImageGeometryReferenceRole(), logic.volumeOf(draft).GetID())
+        (path,) = logic.exportSegmentation(loaded, tmp_path / "out", "dcm")
+        assert _algorithms(path) == [("AUTOMATIC", PROVENANCE["model"]["id"])] * 2
+        node = logic.openCorrection(loaded)
+        assert node is not loaded
+        assert logic.provenance(node)["model"] == PROVENANCE["model"]
+
+
+def test_dicom_refers_to_the_volume_that_the_segmentation_names(from_dicom, tmp_path):
+    pytest.importorskip("highdicom")
     (tmp_path / "out").mkdir()
     logic, node = SegmentationLogic(), from_dicom()
     assert logic.dicomProblem(node) == ""
@@ -167,7 +219,7 @@ def test_dicom_refers_to_the_volume_that_the_segmentation_names(from_dicom, tmp_
     assert [path.name for path in paths] == ["5_ T1 segmentation.dcm", "5_ T1 segmentation_rtstruct.dcm"]
     found = read_label_map(paths[0])
     assert [found.mask(label).sum() for label in found.labels] == [60, 80]
-    assert pydicom.dcmread(paths[0]).SegmentSequence[0].SegmentAlgorithmType == "SEMIAUTOMATIC"
+    assert _algorithms(paths[0])[0][0] == "AUTOMATIC"
     (path,) = logic.exportSegmentation(node, tmp_path / "out", "dcm", deidentify=True)
     assert path.name == "5_ T1 segmentation_2.dcm"
     assert b"Jane" in paths[0].read_bytes()

@@ -373,6 +373,36 @@ def test_a_saved_and_loaded_scene_shows_its_comparisons_again(compared, tmp_path
     assert compared.ui.messageLabel.text.startswith("The views show where most of Posterior differs: Red ")
 
 
+def test_a_plot_is_never_that_of_another_scene(compared, tmp_path):
+    """IDs begin anew in each scene: the chart of that ID may show something else."""
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    compared.ui.plotButton.click()
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", "mine")
+    compared.ui.plotButton.click()
+    assert "mine" not in compared.ui.messageLabel.text
+    assert compared.ui.messageLabel.text.startswith("Plotted: Dice")
+
+
+def test_numbers_cannot_be_overtyped_in_a_table_view(compared):
+    table = compared.chosen.resultTable
+    assert table.GetLocked()
+    logic = compared.widget.logic
+    logic.createTable(logic.readTable(table), tableNode=table)  # it can be written again
+    assert table.GetLocked()
+
+
+def test_no_name_of_a_node_reaches_the_log(compared, reference, caplog):
+    reference.SetName("DOE^JANE")
+    slicer.mrmlScene.RemoveNode(reference)
+    compared.ui.worstSliceButton.click()
+    assert "not in the scene any more" in compared.ui.messageLabel.text
+    assert caplog.records
+    assert "DOE" not in caplog.text
+    assert "'reference'" not in caplog.text
+
+
 def test_other_tables_and_damaged_ones_do_no_harm(compared):
     slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "mine")
     assert len(history(compared)) == 1

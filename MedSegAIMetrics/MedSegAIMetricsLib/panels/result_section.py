@@ -51,7 +51,7 @@ class ResultSection(Section):
             try:
                 self.say(action())
             except MedSegAIError as error:
-                logging.error(str(error))
+                logging.error("%s in the results.", type(error).__name__)  # the sentence may hold a name
                 self.say(str(error))
 
         button.clicked.connect(onClicked)
@@ -83,6 +83,7 @@ class ResultSection(Section):
             self.update()
 
     def closeScene(self):
+        self._charts.clear()  # the next scene uses the same IDs for other charts
         self._show(None)
 
     def cleanup(self):

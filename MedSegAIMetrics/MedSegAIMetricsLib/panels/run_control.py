@@ -102,6 +102,6 @@ class _ErrorsShown:
         if not isinstance(error, MedSegAIError):
             self._control.say(_("The comparison failed for a reason we did not foresee. See the error log."))
             return False
-        logging.error(str(error))
+        logging.error("The comparison failed: %s.", type(error).__name__)  # the sentence may hold a name
         self._control.say(str(error))
         return True

@@ -17,7 +17,11 @@ from MedSegAICore.file_names import reserved, safe_name
         ("line\nbreak\ttab", "line_break_tab"),
         (" .hidden. ", "hidden"),
         ("con", "con_"),
-        ("LPT1.x", "LPT1.x_"),
+        ("LPT1.x", "LPT1_.x"),  # Windows looks at what is before the first point
+        ("nul .a.b", "nul_ .a.b"),
+        ("console.1", "console.1"),
+        ("病" * 100, "病" * 66),  # 3 bytes each, of which file systems allow 255
+        ("😀" * 100, "😀" * 50),
         ("", "segmentation"),
         ("///", "segmentation"),
         ("x" * 300, "x" * 100),
