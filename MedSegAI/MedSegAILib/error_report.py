@@ -31,5 +31,6 @@ def error_report(message: str, log: str, model: Model | None, names: Iterable[st
 def without_names(text: str, names: Iterable[str]) -> str:
     """The text with numbers in place of these names, the longest first, and ``~`` in place of the home folder."""
     for number, name in enumerate(sorted({name for name in names if name}, key=len, reverse=True), start=1):
-        text = text.replace(name, f"<node {number}>")
+        for written in (repr(name)[1:-1], name):  # sentences hold the name as Python writes it
+            text = text.replace(written, f"<node {number}>")
     return text.replace(str(Path.home()), "~")

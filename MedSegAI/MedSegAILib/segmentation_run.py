@@ -92,7 +92,7 @@ class Request:
         self._captured.check()
         if not mrml.grid_from_volume(self._nodes[0]).matches(self._grid):
             raise InputError(
-                f"{self._nodes[0].GetName()!r} was moved, resampled or cropped while it was being segmented, so the "
+                f"{self._captured.names[0]!r} was moved, resampled or cropped while it was being segmented, so the "
                 "segments do not lie on it any more. Nothing was written. Run the model again."
             )
         if alignment is not None:
@@ -157,6 +157,11 @@ class Captured:
 
     def __init__(self, nodes):
         self._nodes = [(node, node.GetName(), node.GetScene()) for node in nodes]
+
+    @property
+    def names(self) -> list[str]:
+        """As they were when the run began."""
+        return [name for _node, name, _scene in self._nodes]
 
     def check(self):
         for node, name, scene in self._nodes:

@@ -133,6 +133,22 @@ def test_the_error_is_copied_with_versions_and_model_and_without_the_volumes_nam
     assert "Doe" not in text
 
 
+def test_the_log_of_a_closed_scene_holds_no_name(volume, widget, slow):
+    import qt
+    import slicer
+
+    slow(widget)
+    widget._parameterNode.inputVolume.SetName("Doe^John")
+    ui = section(widget).ui
+    ui.applyButton.click()
+    slicer.mrmlScene.RemoveNode(widget._parameterNode.inputVolume)
+    wait_until_done(widget)
+    assert "'Doe^John' was removed" in ui.statusLabel.text
+    slicer.mrmlScene.Clear(0)
+    ui.copyLogButton.click()
+    assert "Doe" not in qt.QApplication.clipboard().text()
+
+
 def test_a_filled_output_under_another_transform_is_explained(volume, widget):
     import slicer
 

@@ -81,7 +81,7 @@ class RunReport:
     def forget(self):
         """The scene is closed: what was said of its volumes is of no use any more."""
         self._ui.logTextEdit.clear()
-        self._names = []
+        self._names, self._error = [], ""
 
     def logError(self, error):
         """Into the application's log, which may be sent to others."""

@@ -16,4 +16,6 @@ def test_a_report_has_error_versions_and_log_and_no_names():
 
 
 def test_longer_names_are_replaced_first():
+    for name in ("Doe\\John", "Doe 'J' \"John\"", "Doe\tJohn"):
+        assert "Doe" not in without_names(f"{name!r} was removed; {name}", [name])
     assert without_names("MR 1 brain and MR 1", ["MR 1", "MR 1 brain"]) == "<node 1> and <node 2>"
