@@ -140,13 +140,6 @@ def test_choices_are_saved_with_the_scene(both, tmp_path):
     assert ui.applyButton.enabled
 
 
-def test_a_deleted_reference_is_not_replaced_by_its_neighbor(both, reference):
-    slicer.mrmlScene.RemoveNode(reference)
-    assert both.ui.referenceSelector.currentNode() is None
-    assert both.chosen.referenceNode is None
-    assert both.ui.applyButton.toolTip == "Choose the reference."
-
-
 def test_long_names_do_not_make_the_panel_wider_than_slicers(both, reference, shifted):
     """Slicer's module panel is about 400 pixels wide; what needs more gets a scroll bar."""
     reference.SetName("R" * 60)

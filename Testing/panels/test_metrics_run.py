@@ -185,8 +185,8 @@ def test_overlapping_hidden_and_locked_segments_are_compared(both, label_volume,
 
 def test_a_deleted_node_is_no_longer_chosen(both, reference, shifted):
     slicer.mrmlScene.RemoveNode(shifted)
-    assert both.ui.testSelector.currentNode() is reference  # Slicer's selectors take the one before it
-    assert both.ui.applyButton.toolTip == "Reference and test are the same. Choose another test, or two segments."
+    assert both.ui.testSelector.currentNode() is None  # and not the one before it, which Slicer's selectors take
+    assert both.ui.applyButton.toolTip == "Choose the test."
     for node in (reference, *slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode")):
         slicer.mrmlScene.RemoveNode(node)
     assert (both.ui.applyButton.enabled, both.ui.applyButton.toolTip) == (False, "Choose the reference.")

@@ -20,6 +20,7 @@ class Section(VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self.widget.setMRMLScene(slicer.mrmlScene)
         self.logic = logic
+        self._selectors = [one for one in vars(self.ui).values() if one.className() == "qMRMLNodeComboBox"]
         self.parameterNode = None
         self._guiTag = None
         # Before Slicer's selectors hear of it, which observe with a lower priority and take the neighbor instead.
@@ -46,9 +47,9 @@ class Section(VTKObservationMixin):
         """What was chosen and is deleted is chosen no more: nobody has chosen the node beside it in the list."""
         if self.parameterNode is None:
             return
-        for widget in vars(self.ui).values():
-            if widget.className() == "qMRMLNodeComboBox" and widget.noneEnabled and widget.currentNode() is node:
-                widget.setCurrentNode(None)
+        for selector in self._selectors:
+            if selector.noneEnabled and selector.currentNode() is node:
+                selector.setCurrentNode(None)
 
     def update(self):
         """Make the widgets show what the parameter node says; it may be None."""

@@ -56,7 +56,8 @@ class CorrectionEditor:
         self._active = active
         if active:
             self.widget.setupViewObservations()
-            self.widget.installKeyboardShortcuts(slicer.util.mainWindow())
+            if slicer.util.mainWindow() is not None:  # Qt warns of each key that belongs to no window
+                self.widget.installKeyboardShortcuts(slicer.util.mainWindow())
             self.widget.updateWidgetFromMRML()
         else:
             self.setEffect("")
