@@ -224,8 +224,10 @@ def test_the_correction_deleted_while_editing_does_not_open_the_draft(widget, se
     import slicer
 
     node = begin(widget, section, draft)
-    name = node.GetName()
+    name, edited = node.GetName(), []
+    section._editor.widget.segmentationNodeChanged.connect(edited.append)
     slicer.mrmlScene.RemoveNode(node)
+    assert edited == [None]
     assert section.ui.messageLabel.text == f"{name} was removed from the scene."
     assert not is_editing(section)
     assert section._editor.widget.mrmlSegmentEditorNode().GetSegmentationNode() is None

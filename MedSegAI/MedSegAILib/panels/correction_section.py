@@ -66,6 +66,13 @@ class CorrectionSection(Section):
             self._showChoice()
         self._setActive()
 
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeLeaves(self, caller, event, node):
+        """The editor lets go of a node before it is gone: else its hidden selector takes another one for a moment."""
+        if node is self._node:
+            self._editor.close()
+        super()._onNodeLeaves(caller, event, node)
+
     def onCorrect(self):
         """Open a copy of the draft, the segmentation itself if a person made it, or an empty one."""
         parameters, volume = self.parameterNode, self.ui.volumeSelector.currentNode()
