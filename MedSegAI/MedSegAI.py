@@ -28,7 +28,7 @@ class MedSegAI(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("MedSegAI")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
-        self.parent.dependencies = []
+        self.parent.dependencies = ["Segmentations", "Markups"]  # unloaded after this module, whose cleanup uses them
         self.parent.contributors = ["MedSegAI contributors"]
         self.parent.helpText = _(
             "Segments a loaded volume with a neural network and writes a segmentation that lies on it voxel for voxel. "

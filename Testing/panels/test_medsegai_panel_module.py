@@ -150,6 +150,17 @@ def test_every_parameter_has_a_widget_or_is_set_by_the_panel(widget):
     assert set(widget._parameterNode.allParameters) <= bound | SET_BY_THE_PANEL
 
 
+def test_after_reload_the_panel_is_entered_as_slicer_does_not_do_it(widget, monkeypatch):
+    from harness import application
+    from MedSegAILib.panels.correction_section import CorrectionSection
+
+    entered, enter = [], CorrectionSection.enter
+    monkeypatch.setattr(CorrectionSection, "enter", lambda self: (entered.append(self), enter(self)))
+    again = application.reload_panel(widget.parent)
+    assert entered == [again.sections[2]]
+    assert again.sections[2].parameterNode is not None
+
+
 def test_the_icon_is_an_image(medsegai):
     import qt
 

@@ -42,7 +42,10 @@ class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEnd)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEnd)
-        self.initializeParameterNode()
+        if self.parent.isEntered:  # Slicer's Reload does not enter the module again
+            self.enter()
+        else:
+            self.initializeParameterNode()
 
     def enter(self):
         for section in self.sections:
