@@ -145,16 +145,25 @@ def on_one_grid(
     if grid not in ("reference", "test") and not isinstance(grid, Grid):
         raise InputError(f"The grid is 'reference', 'test' or a Grid, but it is {grid!r}.")
     named = grid if isinstance(grid, Grid) else (reference if grid == "reference" else test).grid
+    (reference, test), notes = placed_on({"The reference": reference, "The test": test}, named)
+    return reference, test, notes
+
+
+def placed_on(label_maps: Mapping[str, LabelMap], named: Grid) -> tuple[list[LabelMap], list[str]]:
+    """All label maps on one grid, extended so that no segment is cut, and sentences about what was done.
+
+    ``label_maps``: by what a sentence calls them. Raises GeometryError for a grid whose axes are not at right angles.
+    """
     target = named
-    for label_map in (reference, test):
+    for label_map in label_maps.values():
         if not label_map.grid.matches(named):
             target = extended_to_hold(target, label_map)
     _check_axes(target)
     notes = extension_notes(named, target)
-    for title, label_map in (("reference", reference), ("test", test)):
+    for title, label_map in label_maps.items():
         if target.offset_of(label_map.grid) is None:
-            notes.append(f"The {title} was resampled by nearest neighbor from {label_map.grid} to {target}.")
-    return resample_label_map(reference, target), resample_label_map(test, target), notes
+            notes.append(f"{title} was resampled by nearest neighbor from {label_map.grid} to {target}.")
+    return [resample_label_map(label_map, target) for label_map in label_maps.values()], notes
 
 
 def extension_notes(named: Grid, target: Grid) -> list[str]:
