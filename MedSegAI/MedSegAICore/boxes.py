@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -22,6 +22,14 @@ def filled_box(array: np.ndarray) -> tuple[slice, slice, slice]:
             np.logical_or(filled, plane, out=filled)
     occupied = [np.flatnonzero(planes), np.flatnonzero(filled.any(1)), np.flatnonzero(filled.any(0))]
     return tuple(slice(int(o[0]), int(o[-1]) + 1) if len(o) else slice(0, 0) for o in occupied)
+
+
+def joint_box(boxes: Iterable[Sequence[slice]]) -> tuple[slice, slice, slice]:
+    """The smallest box (K, J, I) that holds all boxes; empty ones do not count, and empty slices if all are."""
+    filled = [box for box in boxes if box[0].stop > box[0].start]
+    if not filled:
+        return (slice(0, 0),) * 3
+    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*filled, strict=True))
 
 
 def outer_corners_ijk(box: Sequence[slice]) -> np.ndarray:

@@ -158,7 +158,7 @@ def placed_on(label_maps: Mapping[str, LabelMap], named: Grid) -> tuple[list[Lab
     for label_map in label_maps.values():
         if not label_map.grid.matches(named):
             target = extended_to_hold(target, label_map)
-    _check_axes(target)
+    check_axes(target)
     notes = extension_notes(named, target)
     for title, label_map in label_maps.items():
         if target.offset_of(label_map.grid) is None:
@@ -196,7 +196,8 @@ def _key(match: Match, taken: dict) -> str:
     return key
 
 
-def _check_axes(grid: Grid):
+def check_axes(grid: Grid):
+    """Raises GeometryError for a grid whose axes are not at right angles."""
     axes = grid.ijk_to_ras[:3, :3] / np.array(grid.spacing_ijk)
     largest = np.abs(axes.T @ axes - np.eye(3)).max()
     if largest > MOST_SHEAR:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from MedSegAICore.errors import InputError
@@ -31,14 +32,18 @@ class Region:
 
     def voxels(self, pair: MaskPair) -> int:
         """How many voxels the region has: of the image, or of the grown box as far as it lies in the image."""
-        if self.margin_mm is None:
-            return math.prod(pair.image_shape)
-        if not pair.reference.size:
+        if self.margin_mm is not None and not pair.reference.size:
             return 0
+        return self.voxels_around(pair.start, pair.reference.shape, pair.image_shape, pair.spacing_mm)
+
+    def voxels_around(
+        self, start: Sequence[int], shape: Sequence[int], image_shape: Sequence[int], spacing_mm: Sequence[float]
+    ) -> int:
+        """The same for the box (``start``, ``shape``) that any number of masks fill; all KJI, the box not empty."""
+        if self.margin_mm is None:
+            return math.prod(image_shape)
         extents = []
-        for start, n, whole, spacing in zip(
-            pair.start, pair.reference.shape, pair.image_shape, pair.spacing_mm, strict=True
-        ):
+        for first, n, whole, spacing in zip(start, shape, image_shape, spacing_mm, strict=True):
             grow = math.ceil(self.margin_mm / spacing - 1e-9)
-            extents.append(min(whole, start + n + grow) - max(0, start - grow))
+            extents.append(min(whole, first + n + grow) - max(0, first - grow))
         return math.prod(extents)

@@ -70,7 +70,7 @@ def smooth_distances(reference: np.ndarray, test: np.ndarray, spacing_mm: tuple)
     directed = []
     for query, target, beyond in ((*meshes, 1), (*meshes[::-1], -1)):
         points, areas = _samples(query)
-        signed = _signed_distances(target, points)  # negative inside the target
+        signed = distances_to_mesh(target, points)  # negative inside the target
         directed.append((np.abs(signed), areas, (-beyond * np.sign(signed)).astype(np.int8)))
     return directed
 
@@ -95,7 +95,8 @@ def _triangles(mesh) -> np.ndarray:
     return points[vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3)].transpose(1, 0, 2)
 
 
-def _signed_distances(mesh, points: np.ndarray) -> np.ndarray:
+def distances_to_mesh(mesh, points: np.ndarray) -> np.ndarray:
+    """Signed distances in mm from points (n, 3) to a mesh of ``smooth_mesh``, negative inside."""
     import vtk
     from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
