@@ -10,16 +10,17 @@ from collections.abc import Sequence
 
 from MedSegAICore import VERSION
 from MedSegAICore.errors import Cancelled, MedSegAIError
-from MedSegAILib.commands import compare, demo, doctor, export_dicom, models, segment, train
+from MedSegAILib.commands import compare, demo, doctor, export_dicom, models, segment, study, train
 from MedSegAILib.commands.status import CANCELLED, DONE, SOME_FAILED, USAGE
 
-SUBCOMMANDS = (segment, compare, export_dicom, models, train, doctor, demo)
+SUBCOMMANDS = (segment, compare, export_dicom, models, train, study, doctor, demo)
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="medsegai",
-        description="Segment volumes with U-Nets, compare segmentations, train and manage models. Research use only.",
+        description="Segment volumes with U-Nets, compare segmentations, train and manage models, run annotation "
+        "studies. Research use only.",
         epilog=f"Exit status: 0 done, {SOME_FAILED} some cases failed, {USAGE} wrong usage, {CANCELLED} Ctrl-C.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
