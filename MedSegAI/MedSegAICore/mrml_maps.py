@@ -20,7 +20,7 @@ def add_maps(segmentationNode, volumeNode, kind: str, image: Image, names: list[
     segmentationNode.RemoveNodeReferenceIDs(role)
     nodes = []
     for channel, name in zip(image.array, names, strict=True):
-        node = volume_node_from_image(Image(channel[None], image.grid), name, volumeNode, _show_as_overlay)
+        node = volume_node_from_image(Image(channel[None], image.grid), name, volumeNode, show_as_overlay)
         segmentationNode.AddNodeReferenceID(role, node.GetID())
         nodes.append(node)
     return nodes
@@ -34,7 +34,8 @@ def maps_of(segmentationNode, kind: str) -> list:
     return [node for node in nodes if node is not None]
 
 
-def _show_as_overlay(display):
+def show_as_overlay(display):
+    """Show values from 0 to 1 as colors over an image, which is seen where they are near 0."""
     display.SetAndObserveColorNodeID(COLORS)
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(0.0, 1.0)

@@ -158,7 +158,7 @@ def compare_case(
     try:
         comparison = compare_label_maps(reference, test, grid=grid, **settings)
     except Exception as error:  # one bad case never stops a batch
-        return [row_without_values(files.case, FAILED, _sentence(error), settings)], None
+        return [row_without_values(files.case, FAILED, sentence_of(error), settings)], None
     rows = rows_of(comparison, files.case)
     if missing:
         rows = [dataclasses.replace(row, status=NO_TEST, reason=problem) for row in rows]
@@ -168,12 +168,13 @@ def compare_case(
 def _read(path: Path, names: Mapping[int, str] | None) -> tuple[LabelMap | None, str]:
     """The label map, or why there is none."""
     try:
-        return _named(read_label_map(path), names), ""
+        return named_labels(read_label_map(path), names), ""
     except Exception as error:  # one bad case never stops a batch
-        return None, _sentence(error)
+        return None, sentence_of(error)
 
 
-def _sentence(error: Exception) -> str:
+def sentence_of(error: Exception) -> str:
+    """What is said of a case that failed; what is not the user's fault goes to the log, too."""
     if isinstance(error, MedSegAIError):
         return str(error)
     logger.exception("A case failed for a reason that is not the user's.")
@@ -187,7 +188,7 @@ def row_without_values(case: str, status: str, reason: str, settings: Mapping) -
     return Row(case, 0, "", values, str(chosen.region), status=status, reason=reason)
 
 
-def _named(label_map: LabelMap, names: Mapping[int, str] | None) -> LabelMap:
+def named_labels(label_map: LabelMap, names: Mapping[int, str] | None) -> LabelMap:
     """With the given names, if the file had none of its own; values that it lacks become empty segments."""
     if not names or not all(is_generic(label) for label in label_map.labels):
         return label_map
@@ -206,10 +207,7 @@ def _named(label_map: LabelMap, names: Mapping[int, str] | None) -> LabelMap:
 
 def _by_case(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
-    label_maps = [path for path in files if path.name.lower().endswith(IMAGE_SUFFIXES)]
-    # Beside other label maps, a DICOM SEG is most likely another copy of the same case.
-    for path in label_maps or [path for path in files if _may_be_dicom_seg(path)]:
+    for path in label_map_files(folder):
         case = _case(path)
         if case in found:
             raise InputError(f"{found[case].name} and {path.name} in {folder} are both of the case {case!r}.")
@@ -217,6 +215,16 @@ def _by_case(folder: Path) -> dict[str, Path]:
     if not found:
         raise InputError(f"{folder} holds no label maps ({', '.join(IMAGE_SUFFIXES)}, or DICOM SEG as .dcm).")
     return found
+
+
+def label_map_files(folder: Path) -> list[Path]:
+    """The files of a folder that may be label maps, in alphabetical order; DICOM SEG if it holds no others.
+
+    Beside other label maps, a DICOM SEG is most likely another copy of the same case.
+    """
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    label_maps = [path for path in files if path.name.lower().endswith(IMAGE_SUFFIXES)]
+    return label_maps or [path for path in files if _may_be_dicom_seg(path)]
 
 
 def _may_be_dicom_seg(path: Path) -> bool:
@@ -229,12 +237,16 @@ def _may_be_dicom_seg(path: Path) -> bool:
         return True
 
 
-def _case(path: Path) -> str:
-    name = path.name
+def stem_of(path: Path) -> str:
+    """The name of a label map's file without its suffix, ``.seg.nrrd`` and ``.nii.gz`` in one piece."""
     for suffix in (".seg.nrrd", ".dcm", *sorted(IMAGE_SUFFIXES, key=len, reverse=True)):
-        if name.lower().endswith(suffix):
-            name = name[: -len(suffix)]
-            break
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.name
+
+
+def _case(path: Path) -> str:
+    name = stem_of(path)
     return ENDINGS.sub("", name) or name
 
 

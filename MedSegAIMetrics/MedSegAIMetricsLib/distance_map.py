@@ -13,8 +13,8 @@ SCALARS = "signed_distance_mm"
 def signed_distance_map(mask: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
     """Distance in mm of every voxel center to the voxel-face surface of a mask (K, J, I), negative inside; float32.
 
-    The nearest voxel is found by its center, so the distance to its box can be too large: brute force found up to 0.32 of
-    a voxel. ``surface.signed`` is exact, and slower.
+    The nearest voxel is found by its center, so the distance to its box can be too large: brute force found up to 0.32
+    of a voxel. ``surface.signed`` is exact, and slower.
     Raises ValueError for an empty mask.
     """
     if not mask.any():

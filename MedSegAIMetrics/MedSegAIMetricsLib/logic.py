@@ -28,6 +28,7 @@ from MedSegAICore.mrml_images import array_from_matrix
 from MedSegAIMetricsLib.comparison import Settings
 from MedSegAIMetricsLib.distance_map import SCALARS, color_by_distance, signed_distance_map, surface_mesh
 from MedSegAIMetricsLib.label_maps import SegmentComparison, compare_label_maps
+from MedSegAIMetricsLib.observer_logic import ObserverLogic
 from MedSegAIMetricsLib.preparation import (
     comparison_in_steps,
     finished,
@@ -51,12 +52,12 @@ UNDER, EXACT, OVER = (0.0, 0.447, 0.698), (0.97, 0.97, 0.97), (0.835, 0.369, 0.0
 ERRORS = (("tp", (0.0, 0.62, 0.451)), ("fp", OVER), ("fn", UNDER))
 
 
-class ComparisonLogic:
+class ComparisonLogic(ObserverLogic):
     """Compares the segments of nodes in world coordinates: every parent transform, linear or not, is honored.
 
     Reference and test are segmentations, label map volumes or models. Hidden segments are included, overlapping ones
-    kept apart. A class to mix into Slicer's ``ScriptedLoadableModuleLogic``, which does not call further constructors;
-    so it has none.
+    kept apart. For any number of observers see ``ObserverLogic``, a part of this class. A class to mix into Slicer's
+    ``ScriptedLoadableModuleLogic``, which does not call further constructors; so it has none.
     """
 
     def compare(

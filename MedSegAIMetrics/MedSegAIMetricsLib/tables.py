@@ -122,7 +122,7 @@ def worst_first(rows: Sequence[Row], measure: Measure) -> list[Row]:
 def rows_csv(rows: Iterable[Row], measures: Sequence[Measure]) -> str:
     """A line for each row; numbers in full precision, what does not exist is empty."""
     names = [*KEYS, *(measure.name for measure in measures), *NOTES]
-    return _csv(names, (row.as_dict() for row in rows))
+    return csv_of(names, (row.as_dict() for row in rows))
 
 
 def summary_csv(lines: Iterable[SummaryLine]) -> str:
@@ -133,10 +133,11 @@ def summary_csv(lines: Iterable[SummaryLine]) -> str:
         | vars(line.figures)
         for line in lines
     )
-    return _csv((*keys, *Figures.__dataclass_fields__), rows)
+    return csv_of((*keys, *Figures.__dataclass_fields__), rows)
 
 
-def _csv(names: Sequence[str], rows: Iterable[Mapping]) -> str:
+def csv_of(names: Sequence[str], rows: Iterable[Mapping]) -> str:
+    """A table with these columns; numbers in full precision, what does not exist is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
     writer.writeheader()

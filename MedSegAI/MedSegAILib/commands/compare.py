@@ -38,19 +38,21 @@ def add_parser(subparsers):
     )
     parser.add_argument("reference", type=Path, metavar="REFERENCE", help="file or folder of reference segmentations")
     parser.add_argument("test", type=Path, metavar="TEST", help="file or folder of segmentations to judge")
-    parser.add_argument("--measures", type=_names, metavar="NAME,...", help="measures or groups: counts, overlap, "
+    parser.add_argument("--measures", type=name_list, metavar="NAME,...", help="measures or groups: counts, overlap, "
                         "volume, surface, lesions (default: all but those on request)")  # fmt: skip
-    parser.add_argument("--percentile", type=_numbers, default=(95,), metavar="P,...", help="of the Hausdorff distance")
     parser.add_argument(
-        "--tolerance-mm", type=_numbers, default=(1, 2, 3), metavar="MM,...", help="of the surface Dice"
+        "--percentile", type=number_list, default=(95,), metavar="P,...", help="of the Hausdorff distance"
+    )
+    parser.add_argument(
+        "--tolerance-mm", type=number_list, default=(1, 2, 3), metavar="MM,...", help="of the surface Dice"
     )
     parser.add_argument("--surface", choices=SURFACES, default=SURFACES[0], help="where distances are taken: voxel "
                         "faces, as surface-distance, medpy and MONAI, smoothed (default: %(default)s)")  # fmt: skip
     parser.add_argument("--region", default="image", help="where true negatives are counted: image, or for example "
                         "union+10mm (default: %(default)s)")  # fmt: skip
     parser.add_argument("--grid", choices=("reference", "test"), default="reference", help="on whose voxels to measure")
-    parser.add_argument("--labels", type=_labels, metavar="VALUE=NAME,...", help="names of the labels of files that "
-                        "have none; these are compared in every case, also where both are empty")  # fmt: skip
+    parser.add_argument("--labels", type=label_names, metavar="VALUE=NAME,...", help="names of the labels of files "
+                        "that have none; these are compared in every case, also where both are empty")  # fmt: skip
     parser.add_argument("--subgroups", type=Path, metavar="FILE.csv", help="a line per case: its name, then age, sex, "
                         "scanner, site, split ...")  # fmt: skip
     parser.add_argument("--images", type=Path, metavar="PATH", help="file or folder of the images, for the pictures")
@@ -162,17 +164,17 @@ def _print_summary(rows: list[Row], measures: tuple[Measure, ...]):
     shown = [m for m in measures if m.name.startswith(SHOWN) and m.better]
     shown = shown if shown else list(measures)
     print(f"{len({row.case for row in rows})} case(s), {len(rows)} row(s). Research use only.")
-    _print_lines(summarize(rows, shown))
+    print_lines(summarize(rows, shown))
     few = [m for m in shown if m.name.startswith(IN_SUBGROUPS)]
     tolerances = [m for m in few if m.parameter == "tolerance_mm"]
     few = [m for m in few if m not in tolerances[1:]]
     for column, lines in summarize_subgroups(rows, few or shown[:1]).items():
         print(f"\nBy {column}:")
-        _print_lines(lines)
+        print_lines(lines)
     _print_worst(rows, measures)
 
 
-def _print_lines(lines):
+def print_lines(lines):
     print(f"{'':<34}{'n':>5}{'mean':>9}{'95 % interval':>20}{'SD':>9}{'median':>9}{'quartiles':>20}{'undef.':>8}")
     previous = None
     for line in lines:
@@ -182,8 +184,8 @@ def _print_lines(lines):
             previous = heading
         f = line.figures
         print(
-            f"  {line.measure.name:<32}{f.n:>5}{_text(f.mean):>9}{_range(f.ci_low, f.ci_high):>20}{_text(f.sd):>9}"
-            f"{_text(f.median):>9}{_range(f.q1, f.q3):>20}{f.undefined:>8}"
+            f"  {line.measure.name:<32}{f.n:>5}{text_of(f.mean):>9}{_range(f.ci_low, f.ci_high):>20}{text_of(f.sd):>9}"
+            f"{text_of(f.median):>9}{_range(f.q1, f.q3):>20}{f.undefined:>8}"
         )
 
 
@@ -195,15 +197,15 @@ def _print_worst(rows: list[Row], measures: tuple[Measure, ...]):
     print(f"\nWorst first by {measure.name}:")
     for row in worst_first(rows, measure)[:PICTURES]:
         reason = f"  {row.reason}" if row.reason else ""
-        print(f"  {row.case:<32}{row.segment:<24}{_text(row.values.get(measure.name, math.nan)):>9}{reason}")
+        print(f"  {row.case:<32}{row.segment:<24}{text_of(row.values.get(measure.name, math.nan)):>9}{reason}")
 
 
-def _text(value: float) -> str:
+def text_of(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
 
 
 def _range(low: float, high: float) -> str:
-    return "-" if math.isnan(low) else f"{_text(low)} to {_text(high)}"
+    return "-" if math.isnan(low) else f"{text_of(low)} to {text_of(high)}"
 
 
 def _json_row(row: Row) -> dict[str, Any]:
@@ -211,18 +213,18 @@ def _json_row(row: Row) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.as_dict().items()}
 
 
-def _names(text: str) -> tuple[str, ...]:
+def name_list(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def number_list(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"expected numbers such as 1,2,3, got {text!r}") from error
 
 
-def _labels(text: str) -> dict[int, str]:
+def label_names(text: str) -> dict[int, str]:
     try:
         return {int(value): name.strip() for value, name in (part.split("=", 1) for part in text.split(","))}
     except ValueError as error:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from MedSegAICore import VERSION
 from MedSegAICore.errors import Cancelled, MedSegAIError
-from MedSegAILib.commands import compare, demo, doctor, export_dicom, models, segment, study, train
+from MedSegAILib.commands import compare, demo, doctor, export_dicom, models, observers, segment, study, train
 from MedSegAILib.commands.status import CANCELLED, DONE, SOME_FAILED, USAGE
 
-SUBCOMMANDS = (segment, compare, export_dicom, models, train, study, doctor, demo)
+SUBCOMMANDS = (segment, compare, observers, export_dicom, models, train, study, doctor, demo)
 
 
 def make_parser() -> argparse.ArgumentParser:
