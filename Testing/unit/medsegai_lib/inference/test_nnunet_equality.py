@@ -11,7 +11,7 @@ from MedSegAILib.inference.prediction import Predictor
 from MedSegAILib.models.ensemble import open_nnunet
 
 REFERENCES = Path(__file__).resolve().parents[3] / "oracle" / "references"
-KINDS = sorted(folder.name for folder in REFERENCES.iterdir())
+KINDS = sorted(folder.name for folder in REFERENCES.iterdir() if folder.is_dir())
 
 
 def test_every_kind_has_a_reference():
