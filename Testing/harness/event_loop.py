@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
@@ -94,6 +95,8 @@ class Watch:
         self._lock, self._stacks, self._done = threading.Lock(), [], threading.Event()
 
     def __enter__(self):
+        gc.collect()
+        gc.freeze()  # what other tests have left is not collected in here: Slicer does not have it
         self._last, self._last_cpu = time.perf_counter(), time.thread_time()
         self._timer = QtCore.QTimer()
         self._timer.setTimerType(QtCore.Qt.PreciseTimer)
@@ -108,6 +111,7 @@ class Watch:
         self._timer.stop()
         self._done.set()
         self._sampler.join()
+        gc.unfreeze()
 
     def longest_ms_without(self, *names: str) -> float:
         """The longest gap in which none of these functions was seen; gaps within the limit are not told apart."""
