@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage
 
-from MedSegAICore.boxes import filled_box
+from MedSegAICore.boxes import filled_box, joint_box
 from MedSegAICore.errors import GeometryError, InputError
 
 MAX_LABEL = 65535
@@ -128,11 +128,7 @@ def pair_of(
     label: int, reference: tuple[LocatedLabels, int], test: tuple[LocatedLabels, int], spacing_mm: tuple
 ) -> MaskPair:
     """The pair of a label of one map and a label of another on the same grid; a label that does not occur is empty."""
-    boxes = [side.boxes[value] for side, value in (reference, test) if value in side.boxes]
-    if not boxes:
-        box = (slice(0, 0),) * 3
-    else:
-        box = tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))
+    box = joint_box(side.boxes[value] for side, value in (reference, test) if value in side.boxes)
     masks = [side.mask(value, box) for side, value in (reference, test)]
     return MaskPair(label, *masks, tuple(s.start for s in box), reference[0].array.shape, spacing_mm)
 

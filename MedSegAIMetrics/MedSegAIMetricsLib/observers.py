@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from MedSegAICore.boxes import joint_box
 from MedSegAICore.errors import InputError
 from MedSegAICore.grid import Grid
 from MedSegAICore.image import Label, LabelMap
@@ -95,13 +96,7 @@ class Observers:
 
     def box(self, segment: ObserverSegment) -> tuple[slice, slice, slice]:
         """The box (K, J, I) that holds all masks of a segment; empty slices if all are empty."""
-        boxes = [located.boxes[value] for located, value in self._sides(segment) if value in located.boxes]
-        if not boxes:
-            return (slice(0, 0),) * 3
-        return tuple(
-            slice(min(part.start for part in axis), max(part.stop for part in axis))
-            for axis in zip(*boxes, strict=True)
-        )
+        return joint_box(located.boxes[value] for located, value in self._sides(segment) if value in located.boxes)
 
     def cropped_masks(self, segment: ObserverSegment) -> list[np.ndarray]:
         """Each observer's mask in ``box``."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from MedSegAICore.boxes import filled_box
+from MedSegAICore.boxes import filled_box, joint_box
 from MedSegAICore.errors import GeometryError, InputError
 from MedSegAIMetricsLib.masks import MaskPair, check_array, check_spacing
 from MedSegAIMetricsLib.region import Region
@@ -71,7 +71,7 @@ def count_votes(masks: Sequence[np.ndarray], spacing_mm: Sequence[float], region
                 f"Mask 1 has shape {shape} but mask {number} {mask.shape}. The masks must lie on one grid: resample "
                 "them first."
             )
-    box = _union_box(masks)
+    box = joint_box(map(filled_box, masks))
     start = tuple(part.start for part in box)
     return votes_in_box([mask[box] for mask in masks], start, shape, check_spacing(spacing_mm), region)
 
@@ -103,13 +103,6 @@ def _checked(mask: np.ndarray, number: int) -> np.ndarray:
             "label, label_map == value."
         )
     return mask.astype(bool, copy=False)
-
-
-def _union_box(masks: Sequence[np.ndarray]) -> tuple[slice, slice, slice]:
-    boxes = [box for box in map(filled_box, masks) if box[0].stop > box[0].start]
-    if not boxes:
-        return (slice(0, 0),) * 3
-    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))
 
 
 def _counts(masks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,9 @@ from harness.pythonqt import Strict
 from harness.widget_parts import Observers, declared
 
 
-class qMRMLWidget(Strict, QtWidgets.QWidget):
+class _SceneWidget(Strict, QtWidgets.QWidget):
+    """What both of Slicer's kinds of widgets with a scene are; only one of them shows its scene to Python."""
+
     _is_cpp = True
     mrmlSceneChanged = Signal(object)
 
@@ -23,25 +25,19 @@ class qMRMLWidget(Strict, QtWidgets.QWidget):
         if scene is not self._scene:
             self._scene = scene
             self.mrmlSceneChanged.emit(scene)
+
+
+class qMRMLWidget(_SceneWidget):
+    _is_cpp = True
 
     def mrmlScene(self):
         return self._scene
 
 
-class qSlicerWidget(Strict, QtWidgets.QWidget):
+class qSlicerWidget(_SceneWidget):
     """What Slicer makes as the parent of a module's panel."""
 
     _is_cpp = True
-    mrmlSceneChanged = Signal(object)
-
-    def __init__(self, parent=None):
-        super().__init__(parent)
-        self._scene = None
-
-    def setMRMLScene(self, scene):
-        if scene is not self._scene:
-            self._scene = scene
-            self.mrmlSceneChanged.emit(scene)
 
 
 class qMRMLSliderWidget(ctkSliderWidget):
